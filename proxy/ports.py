@@ -1,0 +1,81 @@
+"""The seams: what the engine needs from the other parts, a port per need.
+
+Shell packages do not import each other; ``wiring`` joins them through these Protocols. What leaves
+a port is ours: no library's exception crosses it.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from proxy.credential.binding import Binding
+from proxy.credential.placeholder import Holding
+from proxy.credential.secret import Secret
+from proxy.errors import Refusal
+from proxy.identity.principal import Agent, Task
+
+
+class LogUnavailable(Exception):  # noqa: N818 - it is a state, and the answer to it is 503
+    """The log could not make a record durable. Nothing may leave."""
+
+
+class Log(Protocol):
+    """The audit log as the engine sees it."""
+
+    def append(self, entry: bytes) -> Awaitable[int]:
+        """Append one entry; resolves to its leaf index once it is durable.
+
+        :raises LogUnavailable: if it cannot be made durable; once raised it stays raised until restart.
+        """
+        ...
+
+
+class Clock(Protocol):
+    """Time, as an argument."""
+
+    def wall_ns(self) -> int:
+        """POSIX time in nanoseconds."""
+        ...
+
+    def mono_ns(self) -> int:
+        """Monotonic time in nanoseconds; only differences mean anything."""
+        ...
+
+
+class Resolver(Protocol):
+    """Name resolution. It is asked only after the decision is durable."""
+
+    async def resolve(self, name: str) -> tuple[str, ...] | Refusal:
+        """Every address of a canonical host name, as printed addresses; DNS_ERROR if there is none."""
+        ...
+
+
+class Tasks(Protocol):
+    """The tasks this sidecar knows, answered from memory."""
+
+    def get(self, task_id: str) -> Task | None:
+        """The task with this id in its present state, or None."""
+        ...
+
+    def holding(self, placeholder: bytes) -> Holding | None:
+        """What this placeholder stands for (looked up by digest), or None if it is not one of ours."""
+        ...
+
+    def on_end(self, callback: Callable[[Task], None]) -> None:
+        """Call back, on the event loop, for every task that leaves the state ``open``."""
+        ...
+
+
+class Agents(Protocol):
+    """The registry of agents, answered from memory."""
+
+    def get(self, agent_id: str) -> Agent | None:
+        """The agent with this id, or None."""
+        ...
+
+
+class Credentials(Protocol):
+    """Where credentials come from (a broker). Asked only after the decision is durable."""
+
+    async def fetch(self, binding: Binding, task: Task) -> Secret | Refusal:
+        """The credential of this binding for this task; CREDENTIAL_UNAVAILABLE if there is none."""
+        ...
