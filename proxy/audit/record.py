@@ -142,6 +142,7 @@ class Record:
     id: str
     kind: str
     time: int
+    origin: str
     boot: str
     seq: int
     agent: str
@@ -194,10 +195,11 @@ def parse(entry: bytes) -> Record:
         id=record_id,
         kind=kind,
         time=int(wall),
+        origin=_text(log, "origin"),
         boot=_text(log, "boot"),
         seq=seq,
-        agent=_text(_object(who, "agent"), "id") or _text(body, "agent"),
-        task=_text(_object(who, "task"), "id") or _text(body, "task"),
+        agent=_name(who, "agent") or _name(body, "agent"),
+        task=_name(who, "task") or _name(body, "task"),
         effect=_text(why, "effect"),
         result=_text(what, "result"),
         code=_text(why, "code") or _text(what, "code"),
@@ -221,6 +223,11 @@ def _decimal(digits: str) -> bool:
 def _object(holder: Mapping[str, Json], key: str) -> Mapping[str, Json]:
     value = holder.get(key)
     return value if isinstance(value, dict) else {}
+
+
+def _name(holder: Mapping[str, Json], key: str) -> str:
+    """The id of an agent or a task, whether its object stands here or its id alone."""
+    return _text(_object(holder, key), "id") or _text(holder, key)
 
 
 def _text(holder: Mapping[str, Json], key: str) -> str:

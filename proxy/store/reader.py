@@ -22,7 +22,9 @@ def read_entries(directory: Path, start: int, stop: int | None) -> Iterator[byte
     while stop is None or index < stop:
         number, skip = divmod(index, WIDTH)
         bundle = _bundle(tiles, number)
-        found = [entry for _, entry in frames(bundle)][skip : None if stop is None else skip + stop - index]
+        found = [entry for _, entry in frames(bundle)][:WIDTH][
+            skip : None if stop is None else skip + stop - index
+        ]
         yield from found
         index += len(found)
         if index < (number + 1) * WIDTH:
