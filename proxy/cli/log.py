@@ -3,9 +3,10 @@
 import base64
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, NamedTuple, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -27,7 +28,8 @@ LogDir = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON lines.")]
 
 
-class Entry(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Entry:
     """One entry with its leaf index; no record if it cannot be read."""
 
     index: int
@@ -130,9 +132,7 @@ def _directory(log: Path | None) -> Path:
     directory = log or default_log_dir()
     tiles = Tiles(directory)
     if not tiles.exists(CHECKPOINT) and not tiles.exists(PENDING):
-        _stop(
-            f"there is no log in {directory}; name its directory with --log, or make a call through gatepass first"
-        )
+        _stop(f"there is no log in {directory}; name one with --log, or make a call through gatepass first")
     return directory
 
 
