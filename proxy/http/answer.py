@@ -82,7 +82,8 @@ def _switches(head: ResponseHead, fields: Index, upgrade: str) -> Refusal | None
         return None
     if not upgrade:
         return _bad("101 without having been asked to switch")
-    if members(fields.get(b"upgrade", ())) != [upgrade.encode("ascii")]:
+    protocols = members(fields.get(b"upgrade", ()))
+    if protocols != [upgrade.encode("ascii")] or b"upgrade" not in members(fields.get(b"connection", ())):
         return _bad("101 to another protocol than was asked for")
     return None
 

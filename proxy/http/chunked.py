@@ -46,7 +46,7 @@ class ChunkedDecoder:
     After the end ``done`` is true, ``trailers`` holds the trailer fields in order (not yet judged: see
     ``guard.guard_trailers``) and ``rest`` every octet that was fed and belongs to the next message.
     ``error`` is the refusal if the body is not well-formed; ``code`` is what it says: MALFORMED for an
-    agent's body, UPSTREAM_PROTOCOL for an answer's. ``max_trailer`` is in octets of the whole trailer section.
+    agent's body, UPSTREAM_PROTOCOL for an answer's. ``max_trailer`` is in octets of all trailers.
     """
 
     __slots__ = (

@@ -156,7 +156,7 @@ def _forward(
             keep.append((name, b"%d" % framing.octets))
         elif low in _ROUTINE:
             continue
-        elif is_claim(low) or low in options:
+        elif low == b"upgrade" or low in options or is_claim(low):
             stripped.append(low.decode("ascii"))
         else:
             keep.append((name, value))

@@ -89,6 +89,4 @@ def problem(refusal: Refusal, *, record_id: str, instance: str = "") -> tuple[in
 def reason_phrase(refusal: Refusal, record_id: str) -> str:
     """One line of ASCII for the status line of a refused CONNECT, where clients hide the body."""
     verdict = "policy_denied" if refusal.status == 403 else "refused"  # noqa: PLR2004 - RFC 9110, 15.5.4
-    return _ascii(
-        f"{verdict} {_facts(refusal, record_id)} {refusal.meaning.title}: {refusal.detail}"
-    ).encode()
+    return _ascii(f"{verdict} {_facts(refusal, record_id)} {refusal.meaning.title}: {refusal.detail}")
