@@ -29,7 +29,7 @@ class RequestFacts:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """May ``agent``, under ``task``, send ``method`` to ``target``?"""
+    """What is asked: may ``agent``, under ``task``, send ``method`` to ``target``."""
 
     agent: Agent
     task: Task

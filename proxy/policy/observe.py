@@ -1,0 +1,27 @@
+"""The PDP for when there are no rules at all: everything is let through, and every record says so.
+
+It is chosen by whoever wires the parts, never fallen back to; an empty rule set denies.
+"""
+
+from proxy.policy import document
+from proxy.policy.bundle import digest
+from proxy.policy.decision import Allow, Pdp, Question, Ruling
+from proxy.policy.operation import by_method
+
+RULE = "observe"
+_NO_RULES = digest({})
+
+
+class _Observe:
+    """See the module."""
+
+    def decide(self, question: Question) -> Ruling:
+        target, action = question.target, by_method(question.method).id
+        parts = document.parts(question.agent, target.origin, target.path.text, None, target.origin.host.name)
+        text = parts.document(document.uid("Action", action), document.context(question))
+        return Ruling(Allow((RULE,)), text, None, action, _NO_RULES, RULE, observed=True)
+
+
+def observe() -> Pdp:
+    """A PDP that allows everything, as rule ``observe``, and classifies by method."""
+    return _Observe()
