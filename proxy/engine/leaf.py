@@ -54,7 +54,6 @@ class Mint:
         self,
         ca_key: ec.EllipticCurvePrivateKey,
         ca_cert: x509.Certificate,
-        *,
         may_sign: Callable[[str], bool],
     ) -> None:
         self._ca_key = ca_key
