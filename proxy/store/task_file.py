@@ -1,0 +1,96 @@
+"""The file behind the tasks: its mode, its journal (sqlite.org/wal.html) and its tables."""
+
+import os
+import sqlite3
+import stat
+import time
+from contextlib import closing
+from pathlib import Path
+
+_VERSION = 1
+_BUSY_S = 5.0
+_SCHEMA = """
+CREATE TABLE tasks (
+    id TEXT PRIMARY KEY,
+    manifest BLOB NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('open', 'ended', 'expired', 'revoked')),
+    issued_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    ended_at INTEGER,
+    reason TEXT NOT NULL DEFAULT '',
+    seq INTEGER NOT NULL UNIQUE
+) WITHOUT ROWID;
+CREATE INDEX tasks_open ON tasks (expires_at) WHERE state = 'open';
+CREATE TABLE holdings (
+    digest TEXT PRIMARY KEY CHECK (length(digest) = 64),
+    task TEXT NOT NULL REFERENCES tasks (id),
+    service TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX holdings_task ON holdings (task);
+"""
+
+
+class FormatError(Exception):
+    """The file is not one this version may use; the message says why."""
+
+
+def open_file(path: Path) -> sqlite3.Connection:
+    """Open the file in autocommit mode, making it (0600) if it is not there.
+
+    :raises FormatError: if others can read it, or another version wrote it.
+    :raises OSError: if it cannot be opened.
+    :raises sqlite3.Error: if it is not a database or cannot be used as one.
+    """
+    _private(path)
+    connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+    try:
+        _prepare(connection, path)
+    except (FormatError, sqlite3.Error):
+        connection.close()
+        raise
+    return connection
+
+
+def _private(path: Path) -> None:
+    """Make the file, or check that it is private; the journals next to it take over its mode."""
+    try:
+        # Only a new file is opened here: closing one that this process has open elsewhere would drop
+        # SQLite's locks on it (fcntl(2), "advisory record locking").
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        mode = path.stat().st_mode
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise FormatError(f"{path} can be read by others: `chmod 600 {path}`") from None
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Make the tables, or check that they are of our format."""
+    _use_wal(connection)
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("BEGIN IMMEDIATE")
+    with connection:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            for statement in _SCHEMA.split(";"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {_VERSION}")
+        elif version != _VERSION:
+            raise FormatError(f"{path} was written by another version of gatepass (format {version})")
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to WAL. Of several processes at first start one does; SQLite does not make the others wait."""
+    deadline = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            with closing(connection.execute("PRAGMA journal_mode = WAL")) as answer:
+                mode = answer.fetchone()[0]
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+            continue
+        if mode != "wal":
+            raise sqlite3.OperationalError(f"the file system does not support WAL (journal mode {mode})")
+        return
