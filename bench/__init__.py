@@ -1,0 +1,21 @@
+"""Side-by-side runs: the same calls, in one run, directly and through each proxy.
+
+What is promised: every proxy runs on the same core (core 0) and one at a time; the load generator,
+the API and the delaying link share the other core or cores, also when there is no proxy. Every answer
+is checked (status, length, and the API itself checks the credential), and one error fails its row.
+
+==============  ==============================================================================
+``calls``       one call over a non-blocking socket, and the loop that drives many of them
+``rows``        what is measured, how it is counted, and in which order
+``systems``     how each proxy is started, with its CA, its trust and its configuration
+``governed``    the same for gatepass, with everything on
+``api``         the API: TLS, 1 KiB answers, downloads (a process of its own)
+``link``        a link with a round-trip time (a process of its own)
+``machine``     cores, processes, ports, memory
+``mint``        the run's certificates
+``targets``     the figures gatepass must reach
+``report``      the table, and ``bench/latest.json``
+==============  ==============================================================================
+
+What it refuses to know: what happens inside any of the systems.
+"""

@@ -1,0 +1,48 @@
+"""The figures gatepass must reach, each against another system of the same run or against a bound."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+Numbers = Mapping[str, Mapping[str, float]]  # row -> system -> number
+US = "gatepass"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """``ours`` must be at least (or at most) ``factor`` times ``against``'s number, or the bound itself."""
+
+    row: str
+    says: str
+    factor: float
+    at_least: bool
+    against: str | None = None
+
+    def judge(self, numbers: Numbers) -> tuple[str, bool | None]:
+        """The measured figure in words, and whether it is reached; None where it was not measured."""
+        row = numbers.get(self.row, {})
+        ours = row.get(US)
+        base = 1.0 if self.against is None else row.get(self.against)
+        if ours is None or not base:
+            return "not measured", None
+        measured = ours / base
+        unit = "" if self.against is None else f"x {self.against}"
+        return f"{measured:.2f}{unit}", (
+            measured >= self.factor if self.at_least else measured <= self.factor
+        )
+
+
+RELAY = (
+    Target("keepalive16_rps", "throughput >= 5x mitmdump", 5, at_least=True, against="mitmdump"),
+    Target("single_p50_ms", "one-connection p50 <= 0.5x mitmdump", 0.5, at_least=False, against="mitmdump"),
+    Target("newconn_rps", "new connections >= 8x mitmdump", 8, at_least=True, against="mitmdump"),
+    Target(
+        "newconn_50ms_ms",
+        "at 50 ms, a fresh-connection call <= 0.4x of no proxy",
+        0.4,
+        at_least=False,
+        against="direct",
+    ),
+    Target("download_mb_s", "download >= 0.5x of no proxy", 0.5, at_least=True, against="direct"),
+    Target("idle_rss_mb", "idle RSS <= 85 MB", 85, at_least=False),
+    Target("start_ms", "start to first accepted connection <= 1,500 ms", 1500, at_least=False),
+)
