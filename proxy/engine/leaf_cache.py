@@ -53,6 +53,7 @@ class LeafCache:
         self._serial = serial
         self._spill = spill
         self._capacity = capacity
+        self._anonymous = anonymous_files()
         self._entries: OrderedDict[tuple[str, bool], _Entry] = OrderedDict()
 
     def context(self, name: str, is_ip: bool) -> ssl.SSLContext | Refusal:  # noqa: FBT001 - it belongs to the name
@@ -66,7 +67,7 @@ class LeafCache:
         leaf = self._mint.leaf(name, is_ip, now=now, serial=self._serial())
         if isinstance(leaf, Refusal):
             return leaf
-        context = server_context(leaf, self._spill)
+        context = server_context(leaf, self._spill, anonymous=self._anonymous)
         self._entries[name, is_ip] = _Entry(context, leaf.not_before, leaf.not_after - REMINT_BEFORE)
         self._entries.move_to_end((name, is_ip))
         if len(self._entries) > self._capacity:
@@ -77,8 +78,8 @@ class LeafCache:
         return len(self._entries)
 
 
-def server_context(leaf: Leaf, spill: Spill) -> ssl.SSLContext:
-    """A server-side context that answers with ``leaf``."""
+def server_context(leaf: Leaf, spill: Spill, *, anonymous: bool) -> ssl.SSLContext:
+    """A server-side context that answers with ``leaf``; ``anonymous``: load it from memory, else spill."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_NO_TICKET
@@ -86,7 +87,7 @@ def server_context(leaf: Leaf, spill: Spill) -> ssl.SSLContext:
     context.set_ciphers(_TLS12_CIPHERS)
     context.set_alpn_protocols(["http/1.1"])
     pem = leaf.key_pem + leaf.cert_chain_pem
-    with _anonymous(pem) if anonymous_files() else spill(pem) as path:
+    with _anonymous(pem) if anonymous else spill(pem) as path:
         context.load_cert_chain(path)
     return context
 
