@@ -61,7 +61,15 @@ def start_task(
         return who
     if not 0 < ttl_s <= MAX_SESSION_S:
         return Problem(_SUBJECT, None, f"a task lives 1 second to {MAX_SESSION_S // 86400} days")
-    manifest = _manifest(who, purpose, ttl_s, scopes, on_behalf_of, now, randomness)
+    manifest = _manifest(
+        who,
+        purpose=purpose,
+        ttl_s=ttl_s,
+        scopes=scopes,
+        on_behalf_of=on_behalf_of,
+        now=now,
+        randomness=randomness,
+    )
     words = flaw(manifest)
     if words:
         return Problem(_SUBJECT, None, words)
@@ -95,7 +103,15 @@ def standing_task(
     who = _agent(registry, agent)
     if isinstance(who, Problem):
         return who
-    manifest = _manifest(who, purpose, MAX_TASK_S, (), None, now, randomness)
+    manifest = _manifest(
+        who,
+        purpose=purpose,
+        ttl_s=MAX_TASK_S,
+        scopes=(),
+        on_behalf_of=None,
+        now=now,
+        randomness=randomness,
+    )
     words = flaw(manifest)
     if words:
         return Problem(_SUBJECT, None, words)
@@ -119,6 +135,7 @@ def _agent(registry: Registry, agent_id: str | None) -> Agent | Problem:
 
 def _manifest(
     agent: Agent,
+    *,
     purpose: str,
     ttl_s: int,
     scopes: Sequence[str],
@@ -144,11 +161,10 @@ def _variables(services: Sequence[Service], placeholders: dict[str, str]) -> dic
         for variable in service.credential.variables if service.credential else ():
             owner = owners.setdefault(variable, service.name)
             if owner != service.name:
-                return Problem(
-                    "services",
-                    None,
-                    f"{owner} and {service.name} both set {variable}; give one of them other credential.variables",
+                words = (
+                    f"{owner} and {service.name} both set {variable}; list other variables for one of them"
                 )
+                return Problem("services", None, words)
     return {variable: placeholders[owner] for variable, owner in owners.items()}
 
 
