@@ -1,7 +1,10 @@
 """``python -m bench [--only GROUP] [--systems A,B] [--quick]``."""
 
 import argparse
+import signal
 import sys
+from types import FrameType
+from typing import NoReturn
 
 from rich.console import Console
 
@@ -26,11 +29,16 @@ def main() -> int:
     asked = parser.parse_args()
     if unknown := set(asked.systems) - set(relay.SYSTEMS):
         parser.error(f"unknown system: {', '.join(sorted(unknown))}")
+    signal.signal(signal.SIGTERM, _interrupted)  # so that what was started is stopped
     plain = Console()
     console = plain if plain.is_terminal else Console(width=120)
     wanted = [asked.only] if asked.only else list(GROUPS)
     outcomes = [GROUPS[group](console, asked.systems, quick=asked.quick) for group in wanted]
     return 0 if all(outcomes) else 1
+
+
+def _interrupted(_signal: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit("stopped")
 
 
 if __name__ == "__main__":
