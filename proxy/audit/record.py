@@ -27,6 +27,7 @@ MAX_ENTRY: Final = 65_535
 Part = Mapping[str, Json] | Fragment
 """A member object of a record; a ``Fragment`` of canonical bytes saves encoding it anew each time."""
 
+_DIGITS: Final = 20  # of 2^64; int() is slow on many more, and refuses thousands
 _PAIRS: Final = tuple(
     high + low for high in "0123456789ABCDEFGHJKMNPQRSTVWXYZ" for low in "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 )
@@ -217,7 +218,7 @@ def parse(entry: bytes) -> Record:
 
 
 def _decimal(digits: str) -> bool:
-    return digits.isascii() and digits.isdigit() and str(int(digits)) == digits
+    return digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS and str(int(digits)) == digits
 
 
 def _object(holder: Mapping[str, Json], key: str) -> Mapping[str, Json]:

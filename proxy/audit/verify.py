@@ -87,20 +87,21 @@ class _Walk:
         self._checkpoint = checkpoint
         self._visit = visit
         self._edge = Edge()
-        self._faults: list[Broken] = []
+        self._faults: list[tuple[int, int, str]] = []  # first entry, number of entries, what
 
     def run(self) -> Broken | None:
         size = self._checkpoint.size
-        for number in range((size + WIDTH - 1) // WIDTH):
-            missing = self._bundle(number, min(WIDTH, size - number * WIDTH))
-            if missing is not None:
-                return self._first([missing])
+        complete = all(
+            self._bundle(n, min(WIDTH, size - n * WIDTH)) for n in range((size + WIDTH - 1) // WIDTH)
+        )
         for tile, hashes in self._edge.partials():
             self._compare(tile, hashes)
+        if not complete:
+            return self._first()
         authentic = self._edge.root() == self._checkpoint.root
         if not self._faults:
             return None if authentic else Broken(None, "the entries do not lead to the signed root")
-        first = self._first(self._faults)
+        first = self._first()
         return (
             Broken(first.index, f"{first.what}; the entries do lead to the signed root")
             if authentic
@@ -118,26 +119,24 @@ class _Walk:
             if len(entries) < WIDTH:
                 return index - size
 
-    def _bundle(self, number: int, width: int) -> Broken | None:
-        """Check the entries of one bundle; what is returned ends the walk, for there is no going on."""
+    def _bundle(self, number: int, width: int) -> bool:
+        """Check the entries of one bundle; False if one is missing, for then there is no going on."""
         start = number * WIDTH
         for index, entry in enumerate(self._copies(number, width), start):
             if entry is None:
-                return Broken(index, f"entry {index} is missing: {bundle_path(number)} ends before it")
+                self._fault(index, f"entry {index} is missing: {bundle_path(number)} ends before it")
+                return False
             self._visit(index, entry)
             for tile, hashes in self._edge.append(leaf_hash(entry)):
                 self._compare(tile, hashes)
-        return None
+        return True
 
     def _copies(self, number: int, width: int) -> Iterator[bytes | None]:
         """The entries as a reader gets them; the partial bundle, if there is one, must say the same."""
         bundle = _bundle(self._source, number)
         entries = _entries(bundle)
-        if width == WIDTH and (
-            len(entries) > WIDTH or sum(len(entry) + 2 for entry in entries) != len(bundle)
-        ):
-            surplus = number * WIDTH + min(WIDTH, len(entries))
-            self._fault(surplus, f"{bundle_path(number)} holds more than its {WIDTH} entries")
+        if width == WIDTH <= len(entries) and sum(len(entry) + 2 for entry in entries[:WIDTH]) != len(bundle):
+            self._fault((number + 1) * WIDTH, f"{bundle_path(number)} holds more than its {WIDTH} entries")
         partial = None if width == WIDTH else self._source.read(bundle_path(number, width))
         if partial is not None:
             published = _entries(partial)
@@ -152,28 +151,37 @@ class _Walk:
             yield None
 
     def _compare(self, tile: Tile, hashes: bytes) -> None:
-        stored = self._source.read(tile.path)
-        if stored is None and tile.width < WIDTH:
-            stored = self._source.read(Tile(tile.level, tile.index).path)
+        """Compare hashes, as far as they go, with the tile that a log of the checkpoint's size has there."""
         span = 1 << HEIGHT * tile.level
+        width = min(WIDTH, self._checkpoint.size // span - tile.index * WIDTH)
+        full = Tile(tile.level, tile.index)
+        stored = self._source.read(Tile(tile.level, tile.index, width).path)
+        if stored is None and width < WIDTH:
+            stored = self._source.read(full.path)
         first = tile.index * WIDTH * span
         if stored is None:
-            return self._fault(first, f"the hash tile {tile.path} is missing")
-        if tile.width == WIDTH and len(stored) != len(hashes):
-            self._fault(first, f"the hash tile {tile.path} has {len(stored)} octets")
+            return self._fault(first, f"the hash tile {full.path} is missing", span * WIDTH)
+        if len(stored) % HASH_SIZE or not width * HASH_SIZE <= len(stored) <= WIDTH * HASH_SIZE:
+            self._fault(first, f"the hash tile {full.path} has {len(stored)} octets", span * WIDTH)
         for place in range(tile.width):
             here = slice(place * HASH_SIZE, (place + 1) * HASH_SIZE)
             if stored[here] != hashes[here]:
                 index = first + place * span
                 which = f"entry {index}" if span == 1 else f"one of the entries {index} to {index + span - 1}"
-                return self._fault(index, f"{which} is not what the hash tile {tile.path} holds")
+                return self._fault(index, f"{which} is not what the hash tile {full.path} holds", span)
         return None
 
-    def _fault(self, index: int, what: str) -> None:
-        self._faults.append(Broken(index, what))
+    def _fault(self, index: int, what: str, span: int = 1) -> None:
+        self._faults.append((index, span, what))
 
-    def _first(self, also: list[Broken]) -> Broken:
-        return min(self._faults + also, key=lambda fault: fault.index or 0)
+    def _first(self) -> Broken:
+        """The first fault. One over many entries says nothing if a narrower one lies among them."""
+        narrow: list[tuple[int, int, str]] = []
+        for index, span, what in sorted(self._faults, key=lambda fault: fault[1]):
+            if not any(index <= other < index + span for other, _, _ in narrow):
+                narrow.append((index, span, what))
+        index, _, what = min(narrow, key=lambda fault: fault[0])
+        return Broken(index, what)
 
 
 def _entries(bundle: bytes) -> list[bytes]:

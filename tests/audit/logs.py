@@ -53,15 +53,21 @@ class Writer:
         identity = record.ulid(wall, self._count.to_bytes(10, "big"))
         return Stamp(identity, wall, self._count, ORIGIN, self._boot, self._numbers.next(agent))
 
-    def decide(self, agent="a", task="t", effect="allow", code=None, path="/", rule="r", detail=""):
+    def decide(self, agent="a", *, task="t", effect="allow", code=None, path="/", rule="r", detail=""):
         """A decision; returns its id and its entry."""
         stamp = self.stamp(agent)
         who = {"agent": {"id": agent} if agent else None, "task": {"id": task} if task else None}
         what = {"method": "GET", "scheme": "https", "host": "api.example.com", "port": 443, "path": path}
-        why = {"effect": effect, "code": code, "rule": rule, "detail": detail, "status": 403 if code else None}
+        why = {
+            "effect": effect,
+            "code": code,
+            "rule": rule,
+            "detail": detail,
+            "status": 403 if code else None,
+        }
         return stamp.id, record.decision(stamp, who=who, what=what, why=why, credential=None)
 
-    def end(self, decision_id, agent="a", result="complete", status=200, code=None, detail="") -> bytes:
+    def end(self, decision_id, agent="a", *, result="complete", status=200, code=None, detail="") -> bytes:
         what = {"result": result, "code": code, "status": status, "detail": detail}
         return record.outcome(self.stamp(agent), decision_id=decision_id, what=what)
 

@@ -49,7 +49,11 @@ def grown(size):
 
 def test_tiles_of_seventy_thousand():
     edge, full = grown(70_000)
-    assert {tile.path for tile, _ in edge.partials()} == {"tile/0/273.p/112", "tile/1/001.p/17", "tile/2/000.p/1"}
+    assert {tile.path for tile, _ in edge.partials()} == {
+        "tile/0/273.p/112",
+        "tile/1/001.p/17",
+        "tile/2/000.p/1",
+    }
     assert sum(tile.level == 0 for tile in full) == 273
     assert [tile for tile in full if tile.level] == [Tile(1, 0)]
     assert full[Tile(1, 0)][:32] == root_of([leaf_hash(b"%d" % n) for n in range(256)])

@@ -72,7 +72,7 @@ def test_roots(size):
 
 
 def test_empty_root():
-    assert EMPTY_ROOT == b64(V["roots"]["0"])
+    assert b64(V["roots"]["0"]) == EMPTY_ROOT
 
 
 def test_bundles():

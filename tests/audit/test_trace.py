@@ -1,0 +1,69 @@
+from proxy.audit.record import parse
+from proxy.audit.trace import Call, chain, refused, unfinished
+from tests.audit.logs import Writer
+
+
+def story():
+    writer = Writer()
+    ids, entries = {}, [writer.event("boot"), writer.event("task.open", task="t1", agent="a")]
+
+    def decide(name, **facts):
+        ids[name], entry = writer.decide(**facts)
+        entries.append(entry)
+
+    decide("ok", task="t1", path="/ok")
+    decide("other", task="t2")
+    decide("no", task="t1", effect="deny", code="default_deny")
+    entries.append(writer.end(ids["other"]))
+    decide("late", task="t1", path="/late")
+    entries.append(writer.end(ids["ok"]))
+    entries.append(writer.end(ids["late"], result="refused", code="dest_private", status=403))
+    decide("died", task="t1", path="/died")
+    decide("lost", task="t1", path="/lost")
+    entries.append(writer.event("outcome.unknown", decision_id=ids["lost"]))
+    entries.append(writer.event("task.end", task={"id": "t1"}))
+    return ids, entries
+
+
+IDS, ENTRIES = story()
+RECORDS = [parse(entry) for entry in ENTRIES]
+
+
+def test_the_chain_of_a_task():
+    told = [
+        (item.decision.path, item.decision.code, item.outcome and (item.outcome.kind, item.outcome.result))
+        if isinstance(item, Call)
+        else item.kind
+        for item in chain(RECORDS, "t1")
+    ]
+    assert told == [
+        "task.open",
+        ("/ok", "", ("outcome", "complete")),
+        ("/", "default_deny", None),
+        ("/late", "", ("outcome", "refused")),
+        ("/died", "", None),
+        ("/lost", "", ("outcome.unknown", "")),
+        "task.end",
+    ]
+
+
+def test_no_chain_of_an_unknown_task():
+    assert chain(RECORDS, "t9") == ()
+
+
+def test_what_was_refused():
+    assert [(decision.id, why.code) for decision, why in refused(RECORDS)] == [
+        (IDS["no"], "default_deny"),
+        (IDS["late"], "dest_private"),
+    ]
+
+
+def test_a_decision_that_does_not_say_allow_is_a_refusal():
+    entry = Writer().decide(effect="perhaps")[1]
+    assert len(refused([parse(entry)])) == 1
+
+
+def test_what_is_unfinished():
+    assert unfinished(ENTRIES) == [IDS["died"]]
+    assert unfinished(ENTRIES[:5]) == [IDS["ok"], IDS["other"]]
+    assert unfinished([]) == []
