@@ -120,11 +120,13 @@ def _error(question: Question, errors: tuple[str, ...]) -> Deny:
     return Deny(Refusal(Code.POLICY_ERROR, detail), (), errors)
 
 
-def load_rules(files: Mapping[str, bytes], agents: Iterable[Agent]) -> RuleSet | list[Problem]:
+def load_rules(files: Mapping[str, bytes], agents: Iterable[Agent] | None) -> RuleSet | list[Problem]:
     """Validate a rule set: everything that is wrong with it, or the rules, ready to decide.
 
     ``files`` are names relative to the rules directory and their contents: ``policies/*.cedar``,
-    ``services/*.yaml`` and whatever else belongs into the bundle (``agents.yaml``). Never raises.
+    ``services/*.yaml`` and whatever else belongs into the bundle (``agents.yaml``).
+    ``agents`` are the registered ones; None if the registry is broken, then names of agents are not
+    checked. Never raises.
     """
-    rules = check_rules(files, tuple(agents))
+    rules = check_rules(files, None if agents is None else tuple(agents))
     return RuleSet(rules) if isinstance(rules, LoadedRules) else rules

@@ -106,12 +106,12 @@ def _unknown(reference: Reference, known: Mapping[str, set[str]]) -> str | None:
     return None
 
 
-def _names(policies: Sequence[Policy], catalogue: Catalogue, agents: Sequence[Agent]) -> Iterator[Problem]:
-    known = {
-        "Agent": {agent.id for agent in agents},
-        "Tier": {agent.tier for agent in agents},
-        "Service": {service.name for service in catalogue.services},
-    }
+def _names(
+    policies: Sequence[Policy], catalogue: Catalogue, agents: Sequence[Agent] | None
+) -> Iterator[Problem]:
+    known = {"Service": {service.name for service in catalogue.services}}
+    if agents is not None:
+        known |= {"Agent": {agent.id for agent in agents}, "Tier": {agent.tier for agent in agents}}
     for policy in policies:
         for reference in sorted(policy.references()):
             words = _unknown(reference, known)
@@ -134,7 +134,7 @@ def _validate(policies: Sequence[Policy], schema: str) -> Iterator[Problem]:
         yield Problem("policies", None, "Cedar's validation failed without saying why")
 
 
-def check_rules(files: Mapping[str, bytes], agents: Sequence[Agent]) -> LoadedRules | list[Problem]:
+def check_rules(files: Mapping[str, bytes], agents: Sequence[Agent] | None) -> LoadedRules | list[Problem]:
     """Read and check a rule set. Never raises; what it returns on success passed every check."""
     problems = list(_strangers(files))
     catalogue = _services(files, problems)
