@@ -60,6 +60,10 @@ class Tasks(Protocol):
         """What this placeholder stands for (looked up by digest), or None if it is not one of ours."""
         ...
 
+    async def refresh(self) -> None:
+        """Look again at once for what other processes wrote; concurrent calls share one look."""
+        ...
+
     def on_end(self, callback: Callable[[Task], None]) -> None:
         """Call back, on the event loop, for every task that leaves the state ``open``."""
         ...

@@ -1,0 +1,66 @@
+"""``gatepass.yaml``: found, read, checked; relative paths in it are relative to the file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from proxy.cli.state import state_dir
+from proxy.problems import Problem, load_yaml, problems_of
+from proxy.settings import Settings
+
+CONFIG_NAME = "gatepass.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Settings with their paths resolved. ``rules`` and ``roots`` are None where there are none."""
+
+    settings: Settings
+    state: Path
+    rules: Path | None
+    roots: Path | None
+    file: Path | None
+
+
+def load_config(
+    file: Path | None, *, state: Path | None = None, rules: Path | None = None
+) -> Config | list[Problem]:
+    """The configuration in ``file``, else in ``./gatepass.yaml`` if there is one, else the defaults.
+
+    ``state`` and ``rules`` are what the command line says; they win.
+    """
+    if file is None and Path(CONFIG_NAME).is_file():
+        file = Path(CONFIG_NAME)
+    settings = Settings() if file is None else _read(file)
+    if isinstance(settings, list):
+        return settings
+    base = Path() if file is None else file.parent
+    return Config(
+        settings=settings,
+        state=state or (base / settings.state if settings.state else state_dir()),
+        rules=_directory(rules, base, settings.rules),
+        roots=_directory(None, base, settings.upstream.roots or "certs/upstream"),
+        file=file,
+    )
+
+
+def _directory(chosen: Path | None, base: Path, configured: str) -> Path | None:
+    if chosen is not None:
+        return chosen
+    directory = (base / Path(configured).expanduser()).absolute()
+    return directory if directory.is_dir() else None
+
+
+def _read(file: Path) -> Settings | list[Problem]:
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        return [Problem(str(file), None, f"cannot be read: {error.strerror}; `gatepass init` writes one")]
+    loaded = load_yaml(data, str(file))
+    if isinstance(loaded, list):
+        return loaded
+    try:
+        return Settings.model_validate(loaded.data or {})
+    except ValidationError as error:
+        return problems_of(error, loaded)

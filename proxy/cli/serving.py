@@ -1,0 +1,92 @@
+"""What ``serve`` and ``run`` have in common: from a configuration to a running sidecar."""
+
+import asyncio
+import os
+import ssl
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+
+from proxy.cli.config import Config
+from proxy.cli.ending import stop, stop_for, tell
+from proxy.cli.rules import read_rules
+from proxy.engine.judge import Fixed
+from proxy.settings import Listen
+from proxy.store.keyring import Keyring, KeyringError, system_roots
+from proxy.store.log import LogCorrupt, LogInUse
+from proxy.store.tasks import TaskStoreError
+from proxy.wiring import Rules, Sidecar, load
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything that can be wrong before a socket is opened has been checked."""
+
+    config: Config
+    rules: Rules
+    keyring: Keyring
+
+
+def prepare(config: Config, *, observe: bool) -> Prepared:
+    """Read the rules and open the keys. ``observe`` decides what no rules mean; exits 2 on any problem."""
+    files = read_rules(config.rules) if config.rules is not None else {}
+    known = [name for name in files if name.endswith((".cedar", ".yaml"))]
+    if not known and not observe:
+        stop(
+            "there are no rules, so everything would be refused; `gatepass init` writes some, --observe only records"
+        )
+    rules = load(files if known else None)
+    if isinstance(rules, list):
+        stop_for(rules)
+    try:
+        keyring = Keyring.open(config.state)
+        keyring.bundle(system_roots())
+    except (KeyringError, OSError) as error:
+        stop(f"the keys under {config.state} cannot be used: {error}")
+    return Prepared(config, rules, keyring)
+
+
+async def start(
+    prepared: Prepared, listen: tuple[Listen, ...], fixed: dict[str, Fixed], log_name: str = "log"
+) -> Sidecar:
+    """Start the sidecar; exits 2 in one line if it cannot."""
+    config = prepared.config
+    settings = config.settings.model_copy(update={"listen": listen})
+    try:
+        return await Sidecar.start(
+            settings,
+            prepared.rules,
+            state=config.state,
+            roots=config.roots,
+            keyring=prepared.keyring,
+            environment=os.environ,
+            alarm=tell,
+            fixed=fixed,
+            log_name=log_name,
+        )
+    except LogInUse:
+        raise
+    except LogCorrupt as error:
+        stop(f"the log under {config.state / log_name} is damaged: {error}; `gatepass log verify` says where")
+    except (TaskStoreError, ssl.SSLError) as error:
+        stop(str(error))
+    except OSError as error:
+        where = ", ".join(spec.address for spec in listen)
+        stop(f"cannot start on {where}: {error.strerror or error}; choose another address with --listen")
+
+
+def run_loop(main: Callable[[], Coroutine[None, None, int]]) -> int:
+    """Run the event loop (uvloop where there is one)."""
+    try:
+        import uvloop  # noqa: PLC0415 - not on every platform
+
+        factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    except ImportError:
+        factory = asyncio.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(main())
+
+
+def tasks_path(state: Path) -> Path:
+    """Where the tasks are kept."""
+    return state / "tasks.sqlite3"

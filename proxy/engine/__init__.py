@@ -1,0 +1,15 @@
+"""The data plane: bytes in, one exchange at a time, bytes out.
+
+Promises: every request is judged on its own and its decision is durable before anything leaves; what
+was decided is what is sent; nothing is buffered beyond fixed marks; every end of an exchange, however
+it comes about, is recorded once. Refuses to know: what policy says, where credentials come from, how
+the log is kept. ``enforce`` is the seam to those: an engine parses and relays, ``enforce`` judges.
+
+Below ``server`` (listeners) stands ``front`` (one downstream connection), which uses ``intercept``
+(inside CONNECT) and ``relay`` (one call); ``wire``, ``head`` and ``body`` are HTTP/1.1 over TCP and
+TLS; ``dial`` and ``pool`` are the way up.
+
+Decided: heads are cut out before llhttp sees them, and bodies are framed by ``http.framing``, because
+llhttp delivers whatever follows a message in the same call, and so cannot be stopped between two
+pipelined requests; instead of queueing messages that have not been decided.
+"""

@@ -1,0 +1,169 @@
+"""What a record says of one call: the members ``who``, ``what``, ``why`` and ``credential``.
+
+Plain JSON values from typed ones. No header value and no body comes this far; a query is a digest
+and its parameters' names; a placeholder is redacted wherever it stood.
+"""
+
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from orjson import Fragment
+
+from proxy.audit.canonical import Json
+from proxy.credential.placeholder import redact
+from proxy.engine.dial import Link
+from proxy.errors import Refusal
+from proxy.http.canonical import Target
+from proxy.identity.principal import Principal
+from proxy.policy.decision import Deny, Ruling
+
+
+@dataclass(slots=True)
+class Seen:
+    """What is known of a call so far; a refusal may come before any of it is."""
+
+    peer: str
+    principal: Principal | None = None
+    method: str = ""
+    version: str = ""
+    authority: str = ""  # as asked for, while there is no canonical target
+    target: Target | None = None
+    query_keys: tuple[str, ...] = ()
+    stripped: tuple[str, ...] = ()
+    ruling: Ruling | None = None
+    credential: dict[str, Json] | None = field(default=None)
+
+
+def who(seen: Seen) -> dict[str, Json]:
+    """Who asked, for which task, on what evidence."""
+    principal = seen.principal
+    if principal is None:
+        return {"agent": None, "task": None, "auth": None, "peer": seen.peer}
+    agent, task, evidence = principal.agent, principal.task, principal.evidence
+    return {
+        "agent": {
+            "id": agent.id,
+            "environment": agent.environment,
+            "tier": agent.tier,
+            "business_owner": agent.business_owner,
+            "data_owner": agent.data_owner,
+        },
+        "task": {
+            "id": task.id,
+            "manifest_sha256": task.manifest_sha256,
+            "expires_at": task.expires_at,
+            "purpose": task.purpose,
+            "scopes": list(task.scopes),
+            "on_behalf_of": task.on_behalf_of,
+        },
+        "auth": {
+            "method": evidence.method,
+            "issuer": evidence.issuer,
+            "key_id": evidence.key_id,
+            "token_id": evidence.token_id,
+            "token_sha256": evidence.token_sha256,
+        },
+        "peer": seen.peer,
+    }
+
+
+def what(seen: Seen) -> dict[str, Json]:
+    """What was asked, in canonical form where it has one."""
+    target = seen.target
+    if target is None:
+        return {
+            "method": seen.method,
+            "scheme": None,
+            "host": redact(seen.authority),
+            "port": None,
+            "path": None,
+            "version": seen.version,
+        }
+    origin, query = target.origin, target.query
+    return {
+        "method": seen.method,
+        "scheme": origin.scheme,
+        "host": origin.host.name,
+        "port": origin.port,
+        "path": redact(target.path.text),
+        "query_sha256": None if query is None else sha256(query.encode("ascii")).hexdigest(),
+        "query_keys": [redact(key) for key in seen.query_keys],
+        "version": seen.version,
+        "headers_stripped": list(seen.stripped),
+        "normalization": [
+            {"rule": note.rule, "before": redact(note.before), "after": redact(note.after)}
+            for note in target.notes
+        ],
+    }
+
+
+def why(seen: Seen, refusal: Refusal | None) -> dict[str, Json]:
+    """Why it was allowed (``refusal`` is None) or refused, and the PDP's input to decide it again."""
+    ruling = seen.ruling
+    verdict: dict[str, Json] = {
+        "effect": "allow" if refusal is None else "deny",
+        "code": None if refusal is None else refusal.code.value,
+        "detail": None if refusal is None else redact(refusal.detail),
+        "status": None if refusal is None else refusal.status,
+        "rule": None if refusal is None else refusal.rule,
+    }
+    if ruling is None:
+        return verdict
+    decision = ruling.decision
+    if refusal is None and decision.rules:
+        verdict["rule"] = decision.rules[0]
+    verdict |= {
+        "rules": list(decision.rules),
+        "errors": list(decision.errors) if isinstance(decision, Deny) else [],
+        "action": ruling.action,
+        "service": None if ruling.service is None else ruling.service.name,
+        "engine": ruling.engine,
+        "ruleset_sha256": ruling.ruleset_sha256,
+        "observed": ruling.observed,
+        "input": Fragment(ruling.input),
+        "input_sha256": sha256(ruling.input).hexdigest(),
+    }
+    return verdict
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How an allowed call ended. ``result``: complete, refused, upstream_error, client_gone or cut."""
+
+    result: str
+    refusal: Refusal | None = None
+    status: int | None = None
+    up: int = 0
+    down: int = 0
+    link: Link | None = None
+    reused: bool = False
+    first_byte_ns: int = 0
+
+
+def outcome(ended: Outcome, *, opened_ns: int, durable_ns: int, now_ns: int) -> dict[str, Json]:
+    """The ``what`` of an outcome record; latencies in microseconds since the call was opened."""
+    link, refusal = ended.link, ended.refusal
+    latency: dict[str, Json] = {
+        "durable": (durable_ns - opened_ns) // 1000,
+        "total": (now_ns - opened_ns) // 1000,
+    }
+    if ended.first_byte_ns:
+        latency["first_byte"] = (ended.first_byte_ns - opened_ns) // 1000
+    return {
+        "result": ended.result,
+        "code": None if refusal is None else refusal.code.value,
+        "detail": None if refusal is None else redact(refusal.detail),
+        "status": ended.status,
+        "bytes_up": ended.up,
+        "bytes_down": ended.down,
+        "upstream": None
+        if link is None
+        else {
+            "ip": link.ip,
+            "port": link.port,
+            "reused": ended.reused,
+            "tls": link.tls or None,
+            "certificate_sha256": link.certificate_sha256 or None,
+        },
+        "latency_us": latency,
+    }

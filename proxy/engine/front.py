@@ -1,0 +1,258 @@
+"""One downstream connection from accept to close: absolute-form requests, or one CONNECT and what is in it.
+
+Requests on a connection are judged one at a time and in order. Whatever ends a connection leaves a
+record, except an end between requests.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from proxy.engine import reply
+from proxy.engine.enforce import Enforcer, Refused
+from proxy.engine.facts import Seen
+from proxy.engine.head import HeadTooLarge, MalformedHead, Reading, parse_request
+from proxy.engine.intercept import Spoken, sniff
+from proxy.engine.judge import Caller, Tunnel
+from proxy.engine.leaf_cache import LeafCache
+from proxy.engine.pool import Pool
+from proxy.engine.relay import Patience, Transfer, relay
+from proxy.engine.wire import Cut, Expired, Wire, WireError
+from proxy.errors import Code, Refusal
+from proxy.http.canonical import Origin
+from proxy.http.message import RequestHead
+from proxy.ports import Clock
+
+_ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What every connection is held to, and what serves it: made once in ``wiring``."""
+
+    enforcer: Enforcer
+    pool: Pool
+    leaves: LeafCache
+    clock: Clock
+    patience: Patience
+    head_timeout: float
+    handshake_timeout: float
+    idle_timeout: float
+    connections_per_agent: int
+    now: Callable[[], float]
+
+
+class Census:
+    """Who is connected: counts by agent, connections by task."""
+
+    def __init__(self) -> None:
+        self.by_agent: dict[str, int] = {}
+        self.by_task: dict[str, set[Connection]] = {}
+
+    def enter(self, connection: "Connection", agent: str, task: str) -> None:
+        """A connection is now this agent's, under this task."""
+        self.by_agent[agent] = self.by_agent.get(agent, 0) + 1
+        self.by_task.setdefault(task, set()).add(connection)
+
+    def leave(self, connection: "Connection", agent: str, task: str) -> None:
+        """Undo ``enter``."""
+        left = self.by_agent.get(agent, 0) - 1
+        if left > 0:
+            self.by_agent[agent] = left
+        else:
+            self.by_agent.pop(agent, None)
+        members = self.by_task.get(task)
+        if members is not None:
+            members.discard(connection)
+            if not members:
+                del self.by_task[task]
+
+
+class Connection:
+    """See the module."""
+
+    def __init__(self, wire: Wire, caller: Caller, terms: Terms, census: Census) -> None:
+        self.busy = False  # an exchange is running
+        self.stopping = False  # answer what is running, then close
+        self._wire = wire
+        self._caller = caller
+        self._terms = terms
+        self._census = census
+        self._reading = Reading(wire)
+        self._transfer: Transfer | None = None
+        self._identity: tuple[str, str] | None = None
+        self._record: Refused | None = None  # a refusal of the whole tunnel, already recorded
+
+    async def serve(self) -> None:
+        """Serve the connection to its end; never raises."""
+        try:
+            while not self.stopping and await self._one():
+                pass
+            self._wire.close()
+        except Expired:
+            await self._too_slow()
+        except WireError:
+            self._wire.abort()
+        finally:
+            if self._identity is not None:
+                self._census.leave(self, *self._identity)
+
+    def cut(self, refusal: Refusal) -> None:
+        """End the connection now: its task is over, or the drain deadline has passed."""
+        if self._transfer is not None:
+            self._transfer.cut(refusal)
+        else:
+            self._wire.cut()
+
+    def stop(self) -> None:
+        """Take no further request; close at once if none is running."""
+        self.stopping = True
+        if not self.busy:
+            self._wire.close()
+            self._wire.fail(Cut(self._wire))
+
+    # -- one request --
+
+    async def _one(self) -> bool:
+        """One request head and what follows from it; False when the connection is over."""
+        head = await self._next_head()
+        if head is None:
+            return False
+        self.busy = True
+        try:
+            if isinstance(head, Refusal):
+                refused = await self._terms.enforcer.refuse(Seen(self._wire.peer), head)
+                return await self._say(refused, "", keep=False)
+            if self._record is not None:
+                return await self._say(self._record, head.method, keep=False)
+            if head.method == "CONNECT":
+                return await self._connect(head)
+            return await self._request(head)
+        finally:
+            self.busy = False
+
+    async def _next_head(self) -> RequestHead | Refusal | None:
+        terms, wire = self._terms, self._wire
+        wire.deadline = terms.now() + terms.idle_timeout
+        if not self._reading.rest:
+            data = await self._wait_for_first()
+            if not data:
+                return None
+            self._reading.unread(data)
+        wire.deadline = terms.now() + terms.head_timeout
+        try:
+            raw = await self._reading.head(terms.patience.head)
+        except HeadTooLarge:
+            return Refusal(Code.HEAD_TOO_LARGE, f"the head is larger than {terms.patience.head} octets")
+        except MalformedHead as error:
+            return Refusal(Code.MALFORMED, str(error))
+        wire.deadline = None
+        return None if raw is None else parse_request(raw)
+
+    async def _wait_for_first(self) -> bytes:
+        """The first octets of a request; a connection that idles out between requests just ends."""
+        try:
+            return await self._wire.read()
+        except Expired:
+            self._wire.forgive()
+            return b""
+
+    async def _request(self, head: RequestHead) -> bool:
+        terms = self._terms
+        admitted = await terms.enforcer.admit(self._caller, head, self._reading.rest)
+        if isinstance(admitted, Refused):
+            return await self._say(admitted, head.method, keep=_can_continue(head))
+        self._enter(admitted.principal.agent.id, admitted.principal.task.id)
+        self._transfer = Transfer(self._reading, admitted, terms.pool, terms.patience, terms.clock)
+        try:
+            kept = await relay(self._transfer, admitted, terms.enforcer)
+        finally:
+            self._transfer = None
+        if isinstance(kept, Refused):
+            return await self._say(kept, head.method, keep=_can_continue(head))
+        if not kept:
+            await reply.linger(self._wire, terms.now)
+        return kept
+
+    # -- CONNECT --
+
+    async def _connect(self, head: RequestHead) -> bool:
+        terms = self._terms
+        if self._caller.tunnel is not None:
+            refusal = Refusal(Code.METHOD_UNSUPPORTED, "CONNECT inside a tunnel")
+            return await self._say(await terms.enforcer.refuse(self._seen(), refusal), "CONNECT", keep=False)
+        tunnel = await terms.enforcer.admit_tunnel(self._caller, head)
+        if isinstance(tunnel, Refused):
+            return await self._say(tunnel, "CONNECT", keep=_can_continue(head))
+        agent, task = tunnel.principal.agent.id, tunnel.principal.task.id
+        if self._census.by_agent.get(agent, 0) >= terms.connections_per_agent:
+            refusal = Refusal(
+                Code.TUNNELS_EXCEEDED, f"{agent} has {terms.connections_per_agent} connections", None, 1
+            )
+            return await self._say(
+                await terms.enforcer.refuse(self._seen(tunnel), refusal), "CONNECT", keep=False
+            )
+        self._enter(agent, task)
+        self._wire.write(_ESTABLISHED)
+        return await self._enter_tunnel(tunnel)
+
+    async def _enter_tunnel(self, tunnel: Tunnel) -> bool:
+        terms, wire = self._terms, self._wire
+        wire.deadline = terms.now() + terms.handshake_timeout
+        try:
+            spoken = await sniff(self._reading, tunnel.host, terms.leaves)
+        except Expired:
+            spoken = Refusal(Code.NOT_TLS, f"no TLS handshake within {terms.handshake_timeout:g} s")
+        wire.deadline = None
+        if spoken is None:
+            return False
+        if isinstance(spoken, Refusal):
+            await terms.enforcer.refuse(self._seen(tunnel), spoken)
+            wire.close()
+            return False
+        assert isinstance(spoken, Spoken)
+        self._caller.presented = tunnel.presented
+        self._caller.tunnel = Origin(spoken.scheme, tunnel.host, tunnel.port)
+        if spoken.refusal is not None:
+            self._record = await terms.enforcer.refuse(self._seen(tunnel), spoken.refusal)
+        return True
+
+    def _seen(self, tunnel: Tunnel | None = None) -> Seen:
+        seen = Seen(self._wire.peer, method="CONNECT")
+        if tunnel is not None:
+            seen.principal = tunnel.principal
+            seen.authority = f"{tunnel.host.name}:{tunnel.port}"
+        return seen
+
+    def _enter(self, agent: str, task: str) -> None:
+        """Count this connection for its agent and task; on a kept-alive one the task may change."""
+        if self._identity == (agent, task):
+            return
+        if self._identity is not None:
+            self._census.leave(self, *self._identity)
+        self._identity = (agent, task)
+        self._census.enter(self, agent, task)
+
+    # -- answers --
+
+    async def _say(self, refused: Refused, method: str, *, keep: bool) -> bool:
+        keep = keep and not self.stopping
+        self._wire.write(reply.refusal(refused, method=method, keep=keep))
+        if not keep:
+            await reply.linger(self._wire, self._terms.now)
+        return keep
+
+    async def _too_slow(self) -> None:
+        """A head that began and did not arrive in time."""
+        self._wire.forgive()
+        refused = await self._terms.enforcer.refuse(
+            Seen(self._wire.peer), Refusal(Code.HEAD_TIMEOUT, "the request head did not arrive in time")
+        )
+        await self._say(refused, "", keep=False)
+
+
+def _can_continue(head: RequestHead) -> bool:
+    """After a refusal the connection goes on only if no body is in the way."""
+    names = {name.lower() for name, _ in head.headers}
+    if names & {b"content-length", b"transfer-encoding", b"upgrade"}:
+        return False
+    return head.version == "1.1" or head.method == "CONNECT"

@@ -1,0 +1,93 @@
+"""Inside a CONNECT tunnel: find out what is spoken, and terminate TLS with a leaf for the CONNECT host.
+
+What may be spoken is HTTP, under TLS or plain. The name in the ClientHello must be the CONNECT host
+(invariant 4). A leaf is minted for that host alone, whatever the ClientHello asked for.
+"""
+
+import ssl
+from dataclasses import dataclass
+
+from proxy.engine.head import Reading
+from proxy.engine.leaf_cache import LeafCache
+from proxy.engine.wire import Gone, Wire
+from proxy.errors import Code, Refusal
+from proxy.http.canonical import Host, HostKind
+from proxy.http.clienthello import ClientHello, Incomplete, NotTls, parse_client_hello
+
+_TLS_HANDSHAKE_RECORD = 0x16
+_REJECTIONS = (
+    "UNKNOWN_CA",
+    "BAD_CERTIFICATE",
+    "CERTIFICATE_UNKNOWN",
+    "CERTIFICATE_EXPIRED",
+    "UNSUPPORTED_CERTIFICATE",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """What the tunnel carries: ``scheme`` is http or https; ``refusal`` answers its first request."""
+
+    scheme: str
+    refusal: Refusal | None = None
+
+
+async def sniff(reading: Reading, host: Host, leaves: LeafCache) -> Spoken | Refusal | None:
+    """Read the first octets of a tunnel; a ``Refusal`` ends it, None means that nothing was ever said.
+
+    Raises as ``Wire.read``.
+    """
+    first = await reading.some()
+    if not first:
+        return None
+    if first[0] != _TLS_HANDSHAKE_RECORD:
+        reading.unread(first)
+        if first[:1].isalpha() and first[:1].isupper():
+            return Spoken("http")
+        return Refusal(Code.NOT_TLS, f"the first octet in the tunnel is 0x{first[0]:02x}")
+    while isinstance(hello := parse_client_hello(first), Incomplete):
+        more = await reading.some()
+        if not more:
+            return Refusal(
+                Code.TLS_HANDSHAKE, "the client closed the connection in the middle of its ClientHello"
+            )
+        first += more
+    if isinstance(hello, NotTls):
+        return Refusal(Code.NOT_TLS, "the tunnel starts like TLS and is not")
+    refusal = _judge(hello, host)
+    if refusal is not None and refusal.code is not Code.SNI_MISMATCH:
+        return refusal
+    context = leaves.context(host.name, host.kind is not HostKind.NAME)
+    if isinstance(context, Refusal):
+        return context
+    failure = await _handshake(reading.wire, context, first)
+    return failure or Spoken("https", refusal)
+
+
+def _judge(hello: ClientHello, host: Host) -> Refusal | None:
+    if hello.alpn and b"http/1.1" not in hello.alpn:
+        offered = ", ".join(protocol.decode("ascii", "backslashreplace") for protocol in hello.alpn[:4])
+        return Refusal(Code.TLS_HANDSHAKE, f"the client offers only {offered}; gatepass speaks http/1.1 here")
+    if hello.sni is None:
+        if host.kind is not HostKind.NAME:
+            return None  # addresses are not sent as server names (RFC 6066, 3)
+        return Refusal(Code.SNI_MISSING, f"the ClientHello names no server; CONNECT named {host.name}")
+    if hello.sni.lower() != host.name.encode("ascii"):
+        named = hello.sni.decode("ascii", "backslashreplace")[:255]
+        return Refusal(Code.SNI_MISMATCH, f"CONNECT named {host.name}, the ClientHello names {named}")
+    return None
+
+
+async def _handshake(wire: Wire, context: ssl.SSLContext, first: bytes) -> Refusal | None:
+    try:
+        await wire.secure(context, first=first)
+    except ssl.SSLError as error:
+        reason = error.reason or "unknown"
+        if any(word in reason for word in _REJECTIONS):
+            return Refusal(
+                Code.TLS_CLIENT_REJECT, f"the client answered the certificate with {reason.lower()}"
+            )
+        return Refusal(Code.TLS_HANDSHAKE, f"the TLS handshake with the client failed: {reason.lower()}")
+    except Gone:
+        return Refusal(Code.TLS_HANDSHAKE, "the client closed the connection during the TLS handshake")
+    return None

@@ -1,0 +1,225 @@
+"""The steps of one call up to its decision: attributed, canonical, bound to its placeholder, decided.
+
+Nothing here has an effect: no look-up, no credential, no byte leaves. The order of the questions is
+also the order of precedence of their refusals: identity, form, origin, destination, placeholder, policy.
+"""
+
+from dataclasses import dataclass
+
+from proxy.credential import placeholder, swap
+from proxy.credential.swap import NoSwap, Plan
+from proxy.engine.destination import Destinations
+from proxy.engine.facts import Seen
+from proxy.errors import Code, Refusal
+from proxy.exchange import Exchange, Step
+from proxy.http.canonical import Host, Origin, Target, parse_connect, parse_target, query_pairs
+from proxy.http.guard import Guarded, guard_request
+from proxy.http.message import Headers, NoBody, RequestHead, first, values
+from proxy.identity.attribution import Attributor
+from proxy.identity.presented import Presented, presented
+from proxy.identity.principal import Principal
+from proxy.policy.catalogue import Service
+from proxy.policy.decision import Deny, Pdp, Question, RequestFacts
+from proxy.ports import Clock, Tasks
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """The identity that a listener carries: its agent and that agent's standing task."""
+
+    agent: str
+    task: str
+
+
+@dataclass(slots=True)
+class Caller:
+    """One downstream connection, as far as identity and origin are concerned."""
+
+    peer: str
+    fixed: Fixed | None = None
+    presented: Presented | None = None  # what came with CONNECT, for every request inside
+    tunnel: Origin | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """An accepted CONNECT: nothing is recorded yet; every request inside will be."""
+
+    principal: Principal
+    host: Host
+    port: int
+    presented: Presented | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A call that policy allows: what is to be recorded, then credentialed, then sent."""
+
+    principal: Principal
+    target: Target
+    guarded: Guarded
+    service: Service | None
+    plan: Plan | None
+
+
+class Judge:
+    """See the module."""
+
+    def __init__(
+        self,
+        *,
+        attributor: Attributor,
+        pdp: Pdp,
+        tasks: Tasks,
+        destinations: Destinations,
+        clock: Clock,
+        header_count: int,
+        header_line: int,
+        target: int,
+    ) -> None:
+        self._attributor = attributor
+        self._pdp = pdp
+        self._tasks = tasks
+        self._destinations = destinations
+        self._clock = clock
+        self._header_count = header_count
+        self._header_line = header_line
+        self._target = target
+
+    async def tunnel(
+        self, exchange: Exchange, seen: Seen, caller: Caller, head: RequestHead
+    ) -> Tunnel | Refusal:
+        """Judge a CONNECT: only identity, form, port and address problems refuse here."""
+        principal = await self._attribute(exchange, seen, caller, head.headers)
+        if isinstance(principal, Refusal):
+            return principal
+        asked = parse_connect(head.target, values(head.headers, b"host"))
+        if isinstance(asked, Refusal):
+            return asked
+        refusal = self._destinations.check(*asked)
+        if refusal is not None:
+            return refusal
+        token = None if caller.fixed is not None else presented(head.headers)
+        return Tunnel(principal, *asked, token if isinstance(token, Presented) else None)
+
+    async def request(
+        self, exchange: Exchange, seen: Seen, caller: Caller, head: RequestHead, prefix: bytes
+    ) -> Ready | Refusal:
+        """Judge one request; ``prefix`` is what of its body has already arrived."""
+        principal = await self._attribute(exchange, seen, caller, head.headers)
+        if isinstance(principal, Refusal):
+            return principal
+        guarded = guard_request(head, max_headers=self._header_count, max_line=self._header_line)
+        if isinstance(guarded, Refusal):
+            return guarded
+        seen.stripped = guarded.stripped
+        if len(head.target) > self._target:
+            return Refusal(Code.TARGET_TOO_LONG, f"the request target is longer than {self._target} octets")
+        target = parse_target(
+            head.method,
+            head.target,
+            tunnel=caller.tunnel,
+            hosts=values(head.headers, b"host"),
+            version=head.version,
+        )
+        if isinstance(target, Refusal):
+            return target
+        seen.target = target
+        refusal = self._destinations.check(target.origin.host, target.origin.port)
+        if refusal is not None:
+            return refusal
+        return self._decide(exchange, seen, principal, guarded, target, prefix)
+
+    def _decide(
+        self,
+        exchange: Exchange,
+        seen: Seen,
+        principal: Principal,
+        guarded: Guarded,
+        target: Target,
+        prefix: bytes,
+    ) -> Ready | Refusal:
+        pairs = query_pairs(target.query)
+        if isinstance(pairs, Refusal):
+            return pairs
+        seen.query_keys = tuple(name for name, _ in pairs)
+        ruling = self._pdp.decide(
+            Question(principal.agent, principal.task, seen.method, target, self._facts(seen, guarded))
+        )
+        seen.ruling = ruling
+        exchange.advance(Step.DECIDED)
+        plan = self._plan(seen, principal, guarded, target, ruling.service, prefix)
+        if isinstance(plan, Refusal):
+            return plan
+        if isinstance(ruling.decision, Deny):
+            return ruling.decision.refusal
+        return Ready(principal, target, guarded, ruling.service, plan)
+
+    def _facts(self, seen: Seen, guarded: Guarded) -> RequestFacts:
+        content_type = first(guarded.forward, b"content-type") or b""
+        return RequestFacts(
+            has_body=not isinstance(guarded.framing, NoBody),
+            content_type=content_type.partition(b";")[0].strip().lower().decode("ascii", "replace"),
+            query_keys=seen.query_keys,
+            upgrade=guarded.upgrade,
+            time=self._clock.wall_ns() // 1_000_000_000,
+        )
+
+    def _plan(
+        self,
+        seen: Seen,
+        principal: Principal,
+        guarded: Guarded,
+        target: Target,
+        service: Service | None,
+        prefix: bytes,
+    ) -> Plan | Refusal | None:
+        """Which placeholder is to be swapped where; a placeholder anywhere else is a refusal."""
+        if prefix and placeholder.find(prefix):
+            return BODY_PLACEHOLDER
+        plan = swap.plan(
+            guarded.forward,
+            target,
+            service_name=None if service is None else service.name,
+            binding=None if service is None else service.credential,
+            task_id=principal.task.id,
+            holding=self._tasks.holding,
+        )
+        if isinstance(plan, NoSwap):
+            return None
+        if isinstance(plan, Plan):
+            seen.credential = {
+                "placeholder_sha256": plan.holding.placeholder_sha256,
+                "service": plan.holding.service,
+                "provider": plan.binding.provider,
+                "name": plan.binding.name,
+                "surface": plan.surface,
+            }
+        return plan
+
+    async def _attribute(
+        self, exchange: Exchange, seen: Seen, caller: Caller, headers: Headers
+    ) -> Principal | Refusal:
+        found = self._attribute_now(caller, headers)
+        if isinstance(found, Refusal) and found.code is Code.TASK_UNKNOWN:
+            await self._tasks.refresh()  # another process may have started it a moment ago
+            found = self._attribute_now(caller, headers)
+        if isinstance(found, Principal):
+            seen.principal = found
+            exchange.advance(Step.ATTRIBUTED)
+        return found
+
+    def _attribute_now(self, caller: Caller, headers: Headers) -> Principal | Refusal:
+        now = self._clock.wall_ns() // 1_000_000_000
+        if caller.fixed is not None:
+            return self._attributor.fixed(caller.fixed.agent, caller.fixed.task, caller.peer, now)
+        token = presented(headers) if caller.tunnel is None else caller.presented
+        if token is None:
+            return Refusal(Code.IDENTITY_MISSING, "no Proxy-Authorization was sent")
+        return token if isinstance(token, Refusal) else self._attributor.attribute(token, caller.peer, now)
+
+
+BODY_PLACEHOLDER = Refusal(
+    Code.PLACEHOLDER_SURFACE,
+    "there is a placeholder in the request body, which no service declares as its place",
+)

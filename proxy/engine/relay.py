@@ -1,0 +1,316 @@
+"""Relays one admitted call: request up, answer down, streaming both ways with back-pressure (RFC 9112).
+
+Nothing is buffered beyond the wires' high-water marks. A request goes up while its answer may already
+come down. What cannot be answered any more (the answer's head has left) is cut short, so that the
+agent sees a truncated message and never a wrong one.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from proxy.engine import websocket
+from proxy.engine.body import CHUNKS, PLAIN, BadFraming, Body, Truncated, Writer
+from proxy.engine.dial import Upstream
+from proxy.engine.enforce import Admitted, Enforcer, Refused
+from proxy.engine.facts import Outcome
+from proxy.engine.head import (
+    HeadTooLarge,
+    MalformedHead,
+    Reading,
+    format_request_head,
+    format_response_head,
+    parse_response,
+)
+from proxy.engine.pool import Pool
+from proxy.engine.upload import Upload, permitted, upload_refusal
+from proxy.engine.wire import Cut, Expired, Gone, WireError
+from proxy.errors import Code, Refusal
+from proxy.exchange import Step
+from proxy.http.answer import SWITCHING, GuardedResponse, guard_response
+from proxy.http.guard import with_host
+from proxy.http.message import Headers, Length, NoBody, ResponseHead, UntilClose
+from proxy.ports import Clock
+
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+_MAX_INTERIM = 16
+_FINAL = 200
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Time-outs in seconds and limits in octets, as in ``settings``."""
+
+    first_byte: float
+    upstream_idle: float
+    downstream_idle: float
+    head: int
+    header_count: int
+    header_line: int
+
+
+class Transfer:
+    """One admitted call on its way. ``outcome`` is complete once ``run`` has returned or raised."""
+
+    def __init__(self, down: Reading, call: Admitted, pool: Pool, patience: Patience, clock: Clock) -> None:
+        self.outcome = Outcome("complete")
+        self._down = down
+        self._call = call
+        self._pool = pool
+        self._patience = patience
+        self._clock = clock
+        self._upload = Upload(
+            down, call.guarded.framing, idle=patience.downstream_idle, patience=patience.first_byte
+        )
+        self._up: Upstream | None = None
+        self._answered = False
+        self._loop = asyncio.get_running_loop()
+
+    async def run(self) -> bool | Refusal:
+        """Relay. True: the downstream connection may carry another call. A ``Refusal``: answer that.
+
+        :raises WireError: the call ended early and no answer is possible; ``outcome`` says how.
+        """
+        self._down.wire.on_gone = self._client_gone
+        try:
+            return await self._relay()
+        except WireError as error:
+            refusal = self._blame(error)
+            if self._answered or self.outcome.result in {"client_gone", "cut"}:
+                raise
+            return refusal
+        finally:
+            self._down.wire.on_gone = None
+            await self._upload.stop()
+            self.outcome.up += self._upload.sent
+            if self._up is not None:
+                self._up.wire.abort()
+
+    async def _relay(self) -> bool | Refusal:
+        answer = await self._exchange()
+        if isinstance(answer, Refusal):
+            self._end("refused" if answer.status < 500 else "upstream_error", answer)  # noqa: PLR2004 - 5xx
+            return answer
+        up, head, guarded = answer
+        if head.status == SWITCHING:
+            return await self._switch(up, head, guarded)
+        return await self._answer(up, head, guarded)
+
+    async def _exchange(self) -> tuple[Upstream, ResponseHead, GuardedResponse] | Refusal:
+        """Send the request and await its final answer; a kept connection that died of age is tried anew once."""
+        for fresh in (False, True):
+            up = await self._pool.acquire(self._call.key, fresh=fresh)
+            if isinstance(up, Refusal):
+                return up
+            reused = up.used > 0
+            up.used += 1
+            self._up, self.outcome.link, self.outcome.reused = up, up.link, reused
+            try:
+                self._send(up)
+                answer = await self._await_answer(up)
+            except (Gone, Truncated) as error:
+                if fresh or not reused or error.wire is not up.wire or not self._repeatable():
+                    raise
+                up.wire.abort()
+                continue
+            return answer if isinstance(answer, Refusal) else (up, *answer)
+        raise AssertionError  # the second connection is not a reused one, so its failure was raised
+
+    def _repeatable(self) -> bool:
+        """Only if idempotent, without a body that is half taken, and nothing of an answer has come."""
+        return self._call.method in _IDEMPOTENT and self._upload.empty and self.outcome.first_byte_ns == 0
+
+    # -- up --
+
+    def _send(self, up: Upstream) -> None:
+        call = self._call
+        if call.exchange.step is not Step.FORWARDED:
+            call.exchange.advance(Step.FORWARDED)
+        headers = with_host(call.headers, call.target.origin)
+        head = format_request_head(call.method, call.request_target, headers)
+        self.outcome.up += len(head)
+        if self._upload.empty:
+            up.wire.write(head)
+            return
+        first = self._upload.first()
+        up.wire.write(head + first)
+        if call.guarded.expect_continue and not first:
+            self._down.wire.write(_CONTINUE)
+        self._upload.start(up)
+
+    # -- down --
+
+    async def _await_answer(self, up: Upstream) -> tuple[ResponseHead, GuardedResponse] | Refusal:
+        """The final answer's head; interim answers are relayed as they come."""
+        for _ in range(_MAX_INTERIM):
+            up.wire.deadline = self._loop.time() + self._patience.first_byte
+            try:
+                raw = await up.reading.head(self._patience.head)
+            except HeadTooLarge:
+                return Refusal(Code.UPSTREAM_PROTOCOL, "the answer's head is too large")
+            except MalformedHead as error:
+                return Refusal(Code.UPSTREAM_PROTOCOL, f"the answer's head is malformed: {error}")
+            if raw is None:
+                raise Truncated(up.wire)
+            self.outcome.first_byte_ns = self.outcome.first_byte_ns or self._clock.mono_ns()
+            answer = self._judge_answer(raw)
+            if isinstance(answer, Refusal) or answer[0].status >= _FINAL or answer[0].status == SWITCHING:
+                return answer
+            self._interim(*answer)
+        return Refusal(Code.UPSTREAM_PROTOCOL, "too many interim answers")
+
+    def _judge_answer(self, raw: bytes) -> tuple[ResponseHead, GuardedResponse] | Refusal:
+        head = parse_response(raw)
+        if isinstance(head, Refusal):
+            return head
+        guarded = guard_response(
+            head,
+            self._call.method,
+            self._call.guarded.upgrade,
+            max_headers=self._patience.header_count,
+            max_line=self._patience.header_line,
+        )
+        return guarded if isinstance(guarded, Refusal) else (head, guarded)
+
+    def _interim(self, head: ResponseHead, guarded: GuardedResponse) -> None:
+        """Relay a 1xx; HTTP/1.0 does not know them, and 100 answers an Expect that ended at us."""
+        if self._call.version == "1.1" and head.status != 100:  # noqa: PLR2004 - RFC 9110, 15.2.1
+            self._down.wire.write(format_response_head(head.status, guarded.reason, guarded.forward))
+
+    async def _answer(self, up: Upstream, head: ResponseHead, guarded: GuardedResponse) -> bool:
+        body = Body(up.reading, guarded.framing)
+        headers, writer, delimited = self._framing(guarded)
+        keep = delimited and self._call.guarded.keep_alive
+        if not keep:
+            headers = (*headers, (b"Connection", b"close"))
+        elif self._call.version == "1.0":
+            headers = (*headers, (b"Connection", b"keep-alive"))
+        self.outcome.status = head.status
+        first = body.ready()
+        out = format_response_head(head.status, guarded.reason, headers)
+        self.outcome.down += len(out) + len(first)
+        if first:
+            out += writer.piece(first)
+        if body.done:
+            out += writer.last(permitted(body.trailers))
+        self._answered = True
+        self._down.wire.write(out)
+        if not body.done:
+            await self._stream(up, body, writer)
+        elif not self._down.wire.writable:
+            await self._drain()
+        return self._finish(up, guarded) and keep
+
+    async def _stream(self, up: Upstream, body: Body, writer: Writer) -> None:
+        down, loop, idle = self._down.wire, self._loop, self._patience.upstream_idle
+        while not body.done:
+            up.wire.deadline = loop.time() + idle
+            piece = await body.read()
+            if piece:
+                self.outcome.down += len(piece)
+                down.write(writer.piece(piece))
+            if not down.writable:
+                await self._drain()
+        last = writer.last(permitted(body.trailers))
+        if last:
+            down.write(last)
+
+    async def _drain(self) -> None:
+        self._down.wire.deadline = self._loop.time() + self._patience.downstream_idle
+        await self._down.wire.drain()
+        self._down.wire.deadline = None
+
+    def _framing(self, guarded: GuardedResponse) -> tuple[Headers, Writer, bool]:
+        """Headers and framing for the agent; False if only closing can end the body."""
+        framing = guarded.framing
+        if isinstance(framing, NoBody | Length):
+            return guarded.forward, PLAIN, True
+        if self._call.version == "1.0":
+            plain = tuple(
+                h for h in guarded.forward if h[0].lower() not in (b"transfer-encoding", b"trailer")
+            )
+            return plain, PLAIN, False
+        if isinstance(framing, UntilClose):
+            return (*guarded.forward, (b"Transfer-Encoding", b"chunked")), CHUNKS, True
+        return guarded.forward, CHUNKS, True
+
+    def _finish(self, up: Upstream, guarded: GuardedResponse) -> bool:
+        """Give the upstream connection back if both directions ended cleanly."""
+        if self._upload.done and guarded.keep_alive:
+            self._pool.release(self._call.key, up)
+        else:
+            up.wire.close()
+        self._up = None
+        return self._upload.done
+
+    async def _switch(self, up: Upstream, head: ResponseHead, guarded: GuardedResponse) -> bool:
+        """101: from here on the octets are the two sides' own."""
+        self.outcome.status, self._answered = head.status, True
+        self._down.wire.write(format_response_head(head.status, guarded.reason, guarded.forward))
+        up.wire.deadline = None
+        sent, received = up.wire.sent, self._down.wire.sent
+        try:
+            await websocket.splice(self._down, up.reading)
+        finally:
+            self.outcome.up += up.wire.sent - sent
+            self.outcome.down += self._down.wire.sent - received
+        return False
+
+    # -- ends --
+
+    def _client_gone(self) -> None:
+        self._end("client_gone", None)
+        if self._up is not None:
+            self._up.wire.cut()
+
+    def cut(self, refusal: Refusal) -> None:
+        """End this call now, because its task ended or the sidecar stops."""
+        self._end("cut", refusal)
+        if self._up is not None:
+            self._up.wire.cut()
+        self._down.wire.cut()
+
+    def _end(self, result: str, refusal: Refusal | None) -> None:
+        if self.outcome.result == "complete":
+            self.outcome.result, self.outcome.refusal = result, refusal
+
+    def _blame(self, error: WireError) -> Refusal:
+        """Whose fault an early end is; the refusal is for the agent, if it can still be told."""
+        if self._upload.refusal is not None:
+            self._end("refused", self._upload.refusal)
+            return self._upload.refusal
+        if error.wire is self._down.wire:
+            refusal, gone = upload_refusal(error), isinstance(error, Gone | Cut)
+            self._end("client_gone" if gone else "refused", None if gone else refusal)
+            return refusal
+        refusal = _upstream_refusal(error)
+        self._end("upstream_error", refusal)
+        return refusal
+
+
+def _upstream_refusal(error: WireError) -> Refusal:
+    if isinstance(error, Expired):
+        return Refusal(Code.UPSTREAM_TIMEOUT, "the API stopped answering")
+    if isinstance(error, BadFraming):
+        return Refusal(Code.UPSTREAM_PROTOCOL, "the answer's chunks are malformed")
+    return Refusal(Code.UPSTREAM_CLOSED, "the API closed the connection before its answer was complete")
+
+
+async def relay(transfer: Transfer, call: Admitted, enforcer: Enforcer) -> bool | Refused:
+    """Run ``transfer`` and record its outcome, whatever happens: keep the connection, or what to answer.
+
+    Raises as ``Transfer.run``.
+    """
+    outcome = transfer.outcome
+    try:
+        result = await transfer.run()
+        if not isinstance(result, Refusal):
+            return result
+        outcome.status = result.status
+        return Refused(result, call.exchange.id, call.principal)
+    except BaseException as error:
+        if outcome.result == "complete":
+            outcome.result, outcome.refusal = "cut", Refusal(Code.INTERNAL, type(error).__name__)
+        raise
+    finally:
+        enforcer.settle(call, outcome)

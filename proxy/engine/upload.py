@@ -1,0 +1,118 @@
+"""The way of one request's body upstream: streamed, scanned for placeholders, cut on any fault.
+
+The body goes up while its answer may already come down, so it runs as a task of its own; a body that
+has arrived with its head needs none.
+"""
+
+import asyncio
+
+from proxy.credential.placeholder import Found, StreamScanner
+from proxy.engine.body import CHUNKS, PLAIN, BadFraming, Body, Writer
+from proxy.engine.dial import Upstream
+from proxy.engine.head import Reading
+from proxy.engine.judge import BODY_PLACEHOLDER
+from proxy.engine.wire import Cut, Expired, Gone, WireError
+from proxy.errors import Code, Refusal
+from proxy.http.guard import guard_trailers
+from proxy.credential.placeholder import PREFIX, find
+from proxy.http.message import Chunked, Framing, Headers, NoBody
+
+
+class Upload:
+    """See the module. ``refusal`` says why it stopped, if that was the agent's doing."""
+
+    __slots__ = ("_body", "_down", "_idle", "_patience", "_scanner", "_task", "_writer", "refusal", "sent")
+
+    def __init__(self, down: Reading, framing: Framing, *, idle: float, patience: float) -> None:
+        """``idle`` and ``patience``: how many seconds the agent may pause, and the API after the last octet."""
+        self.refusal: Refusal | None = None
+        self.sent = 0
+        self._down = down
+        self._idle = idle
+        self._patience = patience
+        self._body = Body(down, framing)
+        self._scanner = StreamScanner()
+        self._writer: Writer = CHUNKS if isinstance(framing, Chunked) else PLAIN
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def empty(self) -> bool:
+        """True if the request has no body at all."""
+        return isinstance(self._body.framing, NoBody)
+
+    @property
+    def done(self) -> bool:
+        """True once the whole body has been taken and passed on."""
+        return self._body.done and (self._task is None or self._task.done())
+
+    def first(self) -> bytes:
+        """What of the body has arrived with the head, framed for the API.
+
+        :raises BadFraming: it is malformed, or holds a placeholder.
+        """
+        return self._framed(self._body.ready())
+
+    def start(self, up: Upstream) -> None:
+        """Send the rest as it arrives. A fault cuts the upstream, which wakes whoever awaits its answer."""
+        if not self._body.done:
+            self._task = asyncio.get_running_loop().create_task(self._run(up))
+
+    async def stop(self) -> None:
+        """Stop sending; what has not been taken stays unread."""
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _run(self, up: Upstream) -> None:
+        loop, down = asyncio.get_running_loop(), self._down.wire
+        try:
+            while not self._body.done:
+                down.deadline = loop.time() + self._idle
+                framed = self._framed(await self._body.read())
+                if framed:
+                    up.wire.write(framed)
+                    up.wire.deadline = loop.time() + self._patience
+                    if not up.wire.writable:
+                        await up.wire.drain()
+            down.deadline = None
+        except WireError as error:
+            if error.wire is down:
+                if not isinstance(error, Gone | Cut):
+                    self.refusal = self.refusal or upload_refusal(error)
+                up.wire.cut()
+
+    def _framed(self, piece: bytes) -> bytes:
+        """What of ``piece`` may leave, framed; a placeholder never travels upstream."""
+        last = self._body.done
+        safe = self._scanner.feed(piece) if piece else b""
+        if isinstance(safe, Found):
+            self.refusal = BODY_PLACEHOLDER
+            raise BadFraming(self._down.wire)
+        if last:
+            safe += self._scanner.finish()
+        self.sent += len(safe)
+        framed = self._writer.piece(safe) if safe else b""
+        return framed + self._last() if last else framed
+
+    def _last(self) -> bytes:
+        """The end of the body with those trailers that may travel; a placeholder in one ends the call."""
+        trailers = permitted(self._body.trailers)
+        if any(PREFIX in part and find(part) for trailer in trailers for part in trailer):
+            self.refusal = BODY_PLACEHOLDER
+            raise BadFraming(self._down.wire)
+        return self._writer.last(trailers)
+
+
+def permitted(trailers: Headers) -> Headers:
+    """What of a trailer section may travel on; of a malformed one, nothing."""
+    if not trailers:
+        return ()
+    guarded = guard_trailers(trailers)
+    return () if isinstance(guarded, Refusal) else guarded[0]
+
+
+def upload_refusal(error: WireError) -> Refusal:
+    """What an agent is told whose body did not arrive well."""
+    if isinstance(error, Expired):
+        return Refusal(Code.BODY_TIMEOUT, "the request body stopped arriving")
+    return Refusal(Code.MALFORMED, "the request body ended early or its chunks are malformed")

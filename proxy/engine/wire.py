@@ -1,0 +1,309 @@
+"""One TCP connection, either side, optionally under TLS: bytes in, bytes out, with back-pressure.
+
+A ``Wire`` reads ahead at most ``HIGH_WATER`` octets and then stops reading the socket. Time-outs are
+deadlines that one ``Deadlines`` sweep checks, so that waiting costs no timer.
+"""
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Callable
+from typing import cast
+
+from proxy.engine.tls import Broken, Tls
+
+HIGH_WATER = 256 * 1024
+LOW_WATER = 64 * 1024
+
+
+class WireError(Exception):
+    """A wait on a wire that will not be answered; ``wire`` tells whose fault it is."""
+
+    def __init__(self, wire: "Wire") -> None:
+        super().__init__(wire.peer)
+        self.wire = wire
+
+
+class Gone(WireError):
+    """The peer vanished: reset, or closed without TLS close_notify."""
+
+
+class Expired(WireError):
+    """The wire's deadline passed while waiting."""
+
+
+class Cut(WireError):
+    """The wire was cut by us, because its task ended or the sidecar stops."""
+
+
+class Deadlines:
+    """Every wire that lives, and the sweep that ends the overdue ones."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.now = now
+        self.wires: set[Wire] = set()
+
+    def sweep(self) -> None:
+        """Wake whoever waits on a wire whose deadline has passed."""
+        now = self.now()
+        for wire in [w for w in self.wires if w.deadline is not None and w.deadline <= now]:
+            wire.deadline = None
+            wire.fail(Expired(wire))
+
+
+class Wire(asyncio.Protocol):
+    """See the module. ``on_gone`` is called once when the peer vanishes, also while nobody reads."""
+
+    def __init__(self, deadlines: Deadlines, accepted: "Callable[[Wire], None] | None" = None) -> None:
+        self.deadline: float | None = None
+        self.peer = ""
+        self.on_gone: Callable[[], None] | None = None
+        self.received = 0
+        self.sent = 0
+        self._deadlines = deadlines
+        self._accepted = accepted
+        self._transport = cast("asyncio.Transport", None)
+        self._inbox: deque[bytes] = deque()
+        self._size = 0
+        self._reading = True
+        self._eof = False
+        self._error: Exception | None = None
+        self._reader: asyncio.Future[None] | None = None
+        self._writable = True
+        self._writer: asyncio.Future[None] | None = None
+        self._tls: Tls | None = None
+        self._closed = False
+
+    # -- what the event loop calls --
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=HIGH_WATER, low=LOW_WATER)
+        self._deadlines.wires.add(self)
+        address = transport.get_extra_info("peername")
+        self.peer = f"{address[0]}:{address[1]}" if address else "unix"
+        if self._accepted is not None:
+            self._accepted(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.received += len(data)
+        if self._tls is None:
+            self._push(data)
+            return
+        self._tls.feed(data)
+        if self._tls.handshaking:
+            self._wake_reader()
+        else:
+            self._decrypt(self._tls)
+
+    def eof_received(self) -> bool:
+        if self._tls is None:
+            self._eof = True
+        else:
+            self._tls.feed_end()
+            if not self._tls.handshaking:
+                self._decrypt(self._tls)
+        self._wake_reader()
+        return True  # half-open: the other direction goes on until we close it
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._deadlines.wires.discard(self)
+        self._closed = True
+        self.fail(Gone(self))
+        self._tell_gone()
+
+    def pause_writing(self) -> None:
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        if self._writer is not None and not self._writer.done():
+            self._writer.set_result(None)
+
+    # -- reading --
+
+    @property
+    def idle(self) -> bool:
+        """True while the peer has neither sent nor ended anything that was not read yet."""
+        return not (self._inbox or self._eof or self._error or self._closed)
+
+    async def read(self) -> bytes:
+        """The next octets, in whatever pieces they came; ``b""`` at the end of the peer's direction.
+
+        :raises Gone: the peer vanished. :raises Expired: the deadline passed. :raises Cut: see ``cut``.
+        """
+        while True:
+            if self._inbox:
+                data = self._inbox.popleft()
+                self._size -= len(data)
+                if not self._reading and self._size < LOW_WATER:
+                    self._reading = True
+                    self._transport.resume_reading()
+                return data
+            if self._eof:
+                return b""
+            if self._error is not None:
+                raise self._error
+            await self._wait_readable()
+
+    async def _wait_readable(self) -> None:
+        self._reader = asyncio.get_running_loop().create_future()
+        try:
+            await self._reader
+        finally:
+            self._reader = None
+
+    def _push(self, data: bytes) -> None:
+        self._inbox.append(data)
+        self._size += len(data)
+        if self._reading and self._size > HIGH_WATER:
+            self._reading = False
+            self._transport.pause_reading()
+        self._wake_reader()
+
+    def _wake_reader(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    # -- writing --
+
+    def write(self, data: bytes) -> None:
+        """Queue octets; ``drain`` before queueing much more."""
+        if self._closed:
+            return
+        self.sent += len(data)
+        if self._tls is None:
+            self._transport.write(data)
+            return
+        try:
+            self._transport.write(self._tls.encrypt(data))
+        except ssl.SSLError:
+            self.abort()
+
+    @property
+    def writable(self) -> bool:
+        """False while the peer takes less than we queue."""
+        return self._writable
+
+    async def drain(self) -> None:
+        """Wait until the peer has taken enough. Raises as ``read`` does."""
+        while not self._writable:
+            if self._error is not None:
+                raise self._error
+            self._writer = asyncio.get_running_loop().create_future()
+            try:
+                await self._writer
+            finally:
+                self._writer = None
+        if self._closed and self._error is not None:
+            raise self._error
+
+    # -- ending --
+
+    def fail(self, error: Exception) -> None:
+        """Make every present and later wait on this wire raise ``error``; the first error stays."""
+        if self._error is None:
+            self._error = error
+        self._wake_reader()
+        if self._writer is not None and not self._writer.done():
+            self._writer.set_result(None)
+            self._writable = True
+
+    def forgive(self) -> None:
+        """Forget an ``Expired``, so that a last answer can be written and the connection lingered on."""
+        if isinstance(self._error, Expired):
+            self._error = None
+
+    def end(self) -> None:
+        """Half-close: say that we send nothing more (TLS close_notify, then FIN)."""
+        if self._closed:
+            return
+        if self._tls is not None:
+            self._send(self._tls.goodbye())
+        if self._transport.can_write_eof() and not self._transport.is_closing():
+            self._transport.write_eof()
+
+    def close(self) -> None:
+        """Close after what is queued has left."""
+        if self._closed:
+            return
+        if self._tls is not None:
+            self._send(self._tls.goodbye())
+        self.on_gone = None
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close now, with a reset where the system allows; the peer sees a truncated message."""
+        self.on_gone = None
+        if not self._closed:
+            self._transport.abort()
+
+    def cut(self) -> None:
+        """Abort, and make whoever uses this wire see ``Cut``."""
+        self.fail(Cut(self))
+        self.abort()
+
+    @property
+    def closed(self) -> bool:
+        """True once nothing can be written any more."""
+        return self._closed or self._transport.is_closing()
+
+    # -- TLS --
+
+    async def secure(
+        self, context: ssl.SSLContext, *, first: bytes = b"", server_name: str | None = None
+    ) -> None:
+        """Run the TLS handshake: as server, or, with ``server_name``, as client. ``first`` was read already.
+
+        :raises ssl.SSLError: it failed. :raises Gone: the peer left in the middle. :raises Expired: too slow.
+        """
+        tls = Tls(context, first + b"".join(self._inbox), server_name)
+        self._inbox.clear()
+        self._size = 0
+        if self._eof:
+            self._eof = False
+            tls.feed_end()
+        self._tls = tls
+        try:
+            while not tls.advance():
+                self._send(tls.output())
+                if self._error is not None:
+                    raise self._error
+                await self._wait_readable()
+        except ssl.SSLEOFError:
+            raise Gone(self) from None
+        finally:
+            self._send(tls.output())  # the last flight, or the alert that tells the peer why
+        self._decrypt(tls)
+
+    @property
+    def tls(self) -> ssl.SSLObject | None:
+        """The TLS state, for facts such as version and peer certificate."""
+        return self._tls.session if self._tls is not None else None
+
+    def _send(self, data: bytes) -> None:
+        if data and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def _decrypt(self, tls: Tls) -> None:
+        """Move the plain text of every complete record to the inbox."""
+        try:
+            data = tls.decrypt()
+        except Broken as broken:
+            if broken.data:
+                self._push(broken.data)
+            self._send(tls.output())
+            self.fail(Gone(self))
+            self._tell_gone()
+            return
+        self._send(tls.output())
+        self._eof = self._eof or tls.ended
+        if data:
+            self._push(data)
+        elif self._eof:
+            self._wake_reader()
+
+    def _tell_gone(self) -> None:
+        if (gone := self.on_gone) is not None:
+            self.on_gone = None
+            gone()

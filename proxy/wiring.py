@@ -1,0 +1,315 @@
+"""Where the parts meet: from settings, rules and a state directory to a running sidecar.
+
+The only module besides ``cli`` that may import every part. It adds no behaviour of its own; what it
+decides is which part gets which other one.
+"""
+
+import asyncio
+import hmac
+import os
+import socket
+import ssl
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography import x509
+
+from proxy.audit.record import ulid
+from proxy.audit.trace import unfinished
+from proxy.broker.static import StaticBroker
+from proxy.engine.destination import Destinations
+from proxy.engine.dial import Dialer, SystemResolver
+from proxy.engine.enforce import Enforcer
+from proxy.engine.front import Terms
+from proxy.engine.judge import Fixed, Judge
+from proxy.engine.leaf import Mint
+from proxy.engine.leaf_cache import LeafCache
+from proxy.engine.pool import Pool
+from proxy.engine.relay import Patience
+from proxy.engine.server import Listener, Server
+from proxy.engine.wire import Deadlines
+from proxy.http.address import AllowPrivate, name_refusal
+from proxy.http.canonical import Host, parse_host
+from proxy.identity.attribution import Attributor
+from proxy.identity.principal import Agent
+from proxy.identity.registry import Registry, parse_agents
+from proxy.policy.cedar import RuleSet, load_rules
+from proxy.policy.decision import Pdp
+from proxy.policy.observe import observe
+from proxy.ports import Resolver
+from proxy.problems import Problem
+from proxy.settings import Settings
+from proxy.store.keyring import Keyring
+from proxy.store.log import TiledLog
+from proxy.store.reader import since_boot
+from proxy.store.tasks import TaskBook
+
+TASKS = "tasks.sqlite3"
+OBSERVER = Agent("observer", "development", "unrated", "", "", "observed without rules")
+
+
+class SystemClock:
+    """The machine's clocks, as ``ports.Clock``."""
+
+    def wall_ns(self) -> int:
+        """POSIX time in nanoseconds."""
+        return time.time_ns()
+
+    def mono_ns(self) -> int:
+        """Monotonic time in nanoseconds."""
+        return time.monotonic_ns()
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Everything under ``rules/``, validated: ``ruleset`` is None when only observing."""
+
+    registry: Registry
+    ruleset: RuleSet | None
+
+    @property
+    def pdp(self) -> Pdp:
+        """The policy decision point that these rules make."""
+        return self.ruleset if self.ruleset is not None else observe()
+
+
+def load(files: Mapping[str, bytes] | None) -> Rules | list[Problem]:
+    """Validate the files of ``rules/``; None means that there are no rules, and everything is observed."""
+    if files is None:
+        return Rules(Registry.of([OBSERVER]), None)
+    registry = parse_agents(files.get("agents.yaml", b"agents: []\n"), "agents.yaml")
+    ruleset = load_rules(files, list(registry) if isinstance(registry, Registry) else [])
+    problems = [
+        *(registry if isinstance(registry, list) else []),
+        *(ruleset if isinstance(ruleset, list) else []),
+    ]
+    if problems or isinstance(registry, list) or isinstance(ruleset, list):
+        return problems
+    return Rules(registry, ruleset)
+
+
+def upstream_context(roots: Path | None) -> ssl.SSLContext:
+    """TLS towards the APIs: the system's roots and every ``*.pem`` in ``roots``; 1.2 or newer, http/1.1.
+
+    :raises ssl.SSLError: a file in ``roots`` is not a certificate. :raises OSError: it cannot be read.
+    """
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    if roots is not None:
+        for path in sorted(roots.glob("*.pem")):
+            context.load_verify_locations(path)
+    return context
+
+
+def default_origin(log_name: str = "log") -> str:
+    """The log's name where none is configured: this machine's, and which of its logs."""
+    return f"gatepass/{socket.gethostname()}" + ("" if log_name == "log" else f"/{log_name}")
+
+
+def _open_log(settings: Settings, directory: Path, origin: str, seed: bytes) -> tuple[TiledLog, list[str]]:
+    """The log, started, and the decisions whose outcome was lost in a crash."""
+    log = TiledLog.open(
+        directory, origin=origin, signer_seed=seed, checkpoint_every=settings.log.checkpoint_every
+    )
+    lost = unfinished(since_boot(directory)) if log.recovered.unclean else []
+    log.start()
+    return log, lost
+
+
+def _log_seed(keyring: Keyring, log_name: str) -> bytes:
+    """Every log of a state directory has its own key, derived from the one seed (RFC 5869 would add nothing)."""
+    return (
+        keyring.log_seed if log_name == "log" else hmac.digest(keyring.log_seed, log_name.encode(), "sha256")
+    )
+
+
+def _destinations(
+    settings: Settings,
+    rules: Rules,
+    allowed: Sequence[AllowPrivate],
+    own: Callable[[], frozenset[tuple[str, int]]],
+) -> Destinations:
+    """Which destinations may be named: the configured ports and the catalogue's; observing, every port."""
+    if rules.ruleset is None:
+        return Destinations(None, allowed, own, ip_literals=True)
+    services = rules.ruleset.catalogue.services
+    ports = settings.upstream.ports | {port for service in services for port in service.ports}
+    return Destinations(ports, allowed, own, ip_literals=settings.upstream.ip_literals)
+
+
+def _judge(
+    settings: Settings,
+    rules: Rules,
+    keyring: Keyring,
+    book: TaskBook,
+    destinations: Destinations,
+    clock: SystemClock,
+) -> Judge:
+    return Judge(
+        attributor=Attributor(keyring.verifying_keys, keyring.issuer, keyring.audience, rules.registry, book),
+        pdp=rules.pdp,
+        tasks=book,
+        destinations=destinations,
+        clock=clock,
+        header_count=settings.limits.header_count,
+        header_line=settings.limits.header_line,
+        target=settings.limits.target,
+    )
+
+
+def _leaves(keyring: Keyring, allowed: Sequence[AllowPrivate]) -> LeafCache:
+    def may_sign(name: str) -> bool:
+        host = parse_host(f"[{name}]".encode() if ":" in name else name.encode())
+        return isinstance(host, Host) and name_refusal(host, allowed) is None
+
+    return LeafCache(
+        Mint(keyring.ca_key, keyring.ca_cert, may_sign),
+        now=lambda: datetime.now(UTC),
+        serial=x509.random_serial_number,
+        spill=keyring.spill,
+    )
+
+
+def _terms(
+    settings: Settings,
+    enforcer: Enforcer,
+    pool: Pool,
+    leaves: LeafCache,
+    clock: SystemClock,
+    now: Callable[[], float],
+) -> Terms:
+    limits, upstream = settings.limits, settings.upstream
+    return Terms(
+        enforcer=enforcer,
+        pool=pool,
+        leaves=leaves,
+        clock=clock,
+        patience=Patience(
+            first_byte=upstream.first_byte_timeout,
+            upstream_idle=upstream.idle_timeout,
+            downstream_idle=limits.body_timeout,
+            head=limits.head,
+            header_count=limits.header_count,
+            header_line=limits.header_line,
+        ),
+        head_timeout=limits.head_timeout,
+        handshake_timeout=limits.handshake_timeout,
+        idle_timeout=limits.idle_timeout,
+        connections_per_agent=limits.connections_per_agent,
+        now=now,
+    )
+
+
+class Sidecar:
+    """A running sidecar. Made by ``start``, ended by ``drain``."""
+
+    def __init__(
+        self, server: Server, enforcer: Enforcer, log: TiledLog, book: TaskBook, settings: Settings
+    ) -> None:
+        self.server = server
+        self.enforcer = enforcer
+        self.log = log
+        self.book = book
+        self._settings = settings
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Where it listens."""
+        return self.server.addresses
+
+    @classmethod
+    async def start(
+        cls,
+        settings: Settings,
+        rules: Rules,
+        *,
+        state: Path,
+        keyring: Keyring,
+        environment: Mapping[str, str],
+        alarm: Callable[[str], None],
+        roots: Path | None = None,
+        fixed: Mapping[str, Fixed] | None = None,
+        log_name: str = "log",
+        resolver: Resolver | None = None,
+    ) -> "Sidecar":
+        """Open the log, recover, load the tasks, listen.
+
+        ``roots`` is a directory of extra roots for upstream TLS; ``fixed`` maps the agents of listeners
+        with an identity of their own to it; ``log_name`` is the log's directory under ``state``.
+
+        :raises LogInUse: another sidecar uses this state directory. :raises LogCorrupt: see ``TiledLog``.
+        :raises OSError: an address cannot be bound, or a file cannot be read or written.
+        """
+        clock, loop = SystemClock(), asyncio.get_running_loop()
+        origin = settings.log.origin or default_origin(log_name)
+        log, lost = _open_log(settings, state / log_name, origin, _log_seed(keyring, log_name))
+        book = await TaskBook.open(state / TASKS, now=time.time)
+        allowed = [AllowPrivate(rule.host, rule.cidr, rule.port) for rule in settings.upstream.allow_private]
+        listening: list[
+            Server
+        ] = []  # filled once it exists: dialler and judge ask it which addresses are ours
+
+        def own() -> frozenset[tuple[str, int]]:
+            return listening[0].own() if listening else frozenset()
+
+        destinations = _destinations(settings, rules, allowed, own)
+        enforcer = Enforcer(
+            judge=_judge(settings, rules, keyring, book, destinations, clock),
+            log=log,
+            clock=clock,
+            entropy=os.urandom,
+            origin=origin,
+            boot=ulid(time.time_ns(), os.urandom(10)),
+            credentials=StaticBroker(environment),
+            alarm=alarm,
+        )
+        deadlines = Deadlines(loop.time)
+        dialer = Dialer(
+            resolver or SystemResolver(settings.upstream.hosts),
+            upstream_context(roots),
+            deadlines,
+            allowed,
+            settings.upstream.connect_timeout,
+            own,
+        )
+        pool = Pool(dialer, settings.upstream.pool_size, settings.upstream.pool_idle, loop.time)
+        server = Server(
+            _terms(settings, enforcer, pool, _leaves(keyring, allowed), clock, loop.time),
+            deadlines,
+            settings.limits.connections,
+            alarm,
+        )
+        listening.append(server)
+        book.on_end(lambda task: server.end_task(task.id))
+        sidecar = cls(server, enforcer, log, book, settings)
+        sidecar._announce(rules, lost)
+        given = fixed or {}
+        await server.listen(
+            [Listener(spec.host, spec.port, given.get(spec.agent or "")) for spec in settings.listen]
+        )
+        return sidecar
+
+    def _announce(self, rules: Rules, lost: list[str]) -> None:
+        recovery = self.log.recovered
+        self.enforcer.note("boot", {"unclean": recovery.unclean, "dropped_bytes": recovery.dropped_bytes})
+        for decision_id in lost:
+            self.enforcer.note("outcome.unknown", {"decision_id": decision_id})
+        self.enforcer.note(
+            "rules.load",
+            {
+                "ruleset_sha256": rules.ruleset.sha256 if rules.ruleset is not None else None,
+                "observing": rules.ruleset is None,
+            },
+        )
+
+    async def drain(self, seconds: float | None = None) -> None:
+        """Stop: no new connections, running exchanges finish up to a deadline, the log is checkpointed."""
+        await self.server.drain(self._settings.drain if seconds is None else seconds)
+        self.enforcer.note("shutdown", {})
+        await self.enforcer.settled()
+        await self.book.close()
+        await asyncio.to_thread(self.log.close)
