@@ -36,6 +36,7 @@ _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - an agent can
 
 @app.command()
 def start(
+    *,
     agent: Annotated[
         str | None, typer.Option(help="The agent; not needed if only one is registered.")
     ] = None,
@@ -191,9 +192,7 @@ def _address(config: Config, given: str | None) -> tuple[str, int]:
         stop("--proxy takes HOST:PORT, such as 127.0.0.1:8470")
     listener = next((listener for listener in listeners if listener.agent is None and listener.port), None)
     if listener is None:
-        stop(
-            "no listener with a port of its own takes tokens; say where gatepass is reached with --proxy HOST:PORT"
-        )
+        stop("no listener takes tokens on a fixed port; say with --proxy HOST:PORT where gatepass is reached")
     return _EVERYWHERE.get(listener.host, listener.host), listener.port
 
 
