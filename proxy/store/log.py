@@ -31,6 +31,7 @@ __all__ = ["LogCorrupt", "LogInUse", "LogUnavailable", "TiledLog"]
 
 _Waiter = tuple[bytes, "asyncio.Future[int]"]
 _STOP: Final = None
+_CLOSED: Final = "the log is closed"
 
 
 class LogInUse(Exception):  # noqa: N818 - a state; the answer is to stop the other process
@@ -73,7 +74,7 @@ class TiledLog:
         tiles, signer = Tiles(directory), Signer(origin, signer_seed)
         lock = _take_lock(directory)
         try:
-            recovered = recover(tiles, signer.vkey)
+            recovered = recover(tiles, signer.vkey, interrupted=os.fstat(lock).st_size > 0)
             if not tiles.exists(VKEY):
                 tiles.publish_durably(VKEY, f"{signer.vkey}\n".encode())
             return cls(tiles, signer, lock, recovered, checkpoint_every)
@@ -94,6 +95,8 @@ class TiledLog:
     def start(self) -> None:
         """Start the writer; waiters are resolved on the running event loop."""
         self._loop = asyncio.get_running_loop()
+        os.pwrite(self._lock, b"open\n", 0)  # until close: who finds it there knows that this run was cut off
+        os.fsync(self._lock)
         self._failure = None
         self._thread = threading.Thread(target=self._run, name="gatepass-log", daemon=True)
         self._thread.start()
@@ -123,9 +126,12 @@ class TiledLog:
         if self._lock < 0:
             return
         if self._thread is not None:
-            self._failure = self._failure or "the log is closed"
+            self._failure = self._failure or _CLOSED
             self._queue.put(_STOP)
             self._thread.join()
+            if self._failure == _CLOSED:
+                os.ftruncate(self._lock, 0)
+                os.fsync(self._lock)
         os.close(self._pending)
         os.close(self._lock)
         self._lock = -1

@@ -25,7 +25,8 @@ class LogCorrupt(Exception):  # noqa: N818 - a state of the log, and nothing is 
 class Recovery:
     """What opening found: entries, octets of a torn tail cut off, and whether the last run ended uncleanly.
 
-    Unclean means that there are entries, or a torn tail, which the last checkpoint does not cover.
+    Unclean means that the last run was not closed, or that there are entries, or a torn tail, which the
+    last checkpoint does not cover: decisions may lack their outcome.
     """
 
     size: int
@@ -43,8 +44,8 @@ class Recovered:
     recovery: Recovery
 
 
-def recover(tiles: Tiles, key: Vkey) -> Recovered:
-    """Bring the directory to a state that can be appended to.
+def recover(tiles: Tiles, key: Vkey, *, interrupted: bool) -> Recovered:
+    """Bring the directory to a state that can be appended to; ``interrupted``: the last run was not closed.
 
     :raises LogCorrupt: if it contradicts its checkpoint, or belongs to another key.
     """
@@ -72,7 +73,7 @@ def recover(tiles: Tiles, key: Vkey) -> Recovered:
     if bundles:
         tiles.drop_partials(bundles - 1)
     dropped = len(raw) - (found[-1][0] if found else 0)
-    recovery = Recovery(edge.size, dropped, unclean=edge.size != signed or dropped > 0)
+    recovery = Recovery(edge.size, dropped, unclean=interrupted or edge.size != signed or dropped > 0)
     return Recovered(edge, raw[:end], checkpoint, recovery)
 
 

@@ -98,6 +98,15 @@ def test_a_tail_torn_at_every_octet(tmp_path):
         shutil.rmtree(directory)
 
 
+def test_a_run_that_was_cut_off_after_its_checkpoint(tmp_path):
+    """Its last call may have no outcome although every entry is signed."""
+    log_of(tmp_path, 10)
+    (tmp_path / "lock").write_bytes(b"open\n")
+    opened(tmp_path).close()  # never started: it does not count as a run
+    assert resumed(tmp_path, 10) == Recovery(10, 0, unclean=True)
+    assert resumed(tmp_path, 13) == Recovery(13, 0, unclean=False)
+
+
 def test_space_that_a_crash_left_behind_is_no_entry(tmp_path):
     log_of(tmp_path, 10)
     with (tmp_path / "pending").open("ab") as pending:
@@ -213,4 +222,5 @@ def test_kill_at_any_moment(tmp_path):
         log.close()
         found = list(entries(tmp_path))
         assert len(found) == log.recovered.size
+        assert log.recovered.unclean
         assert {index: found[index] for index in promised} == promised
