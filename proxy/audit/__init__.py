@@ -13,5 +13,5 @@ are arguments, and a verifier reads through ``verify.Source``.
 """
 
 
-class Malformed(ValueError):  # noqa: N818 - it describes bytes, not a failure of ours
+class Malformed(ValueError):
     """Bytes, or a value meant for them, that the named format does not allow."""

@@ -34,7 +34,7 @@ _STOP: Final = None
 _CLOSED: Final = "the log is closed"
 
 
-class LogInUse(Exception):  # noqa: N818 - a state; the answer is to stop the other process
+class LogInUse(Exception):
     """Another process holds the log. Two writers would fork it."""
 
 

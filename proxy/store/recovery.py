@@ -17,7 +17,7 @@ from proxy.audit.tile import HEIGHT, TILE_SIZE, WIDTH, Edge, Tile, bundle_path, 
 from proxy.store.tiles import CHECKPOINT, PENDING, VKEY, Tiles
 
 
-class LogCorrupt(Exception):  # noqa: N818 - a state of the log, and nothing is ever signed over it
+class LogCorrupt(Exception):
     """What lies in the directory is not what was signed. Nothing was changed."""
 
 
