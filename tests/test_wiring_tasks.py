@@ -1,0 +1,214 @@
+"""How a task begins: nothing is handed out before it is durable."""
+
+import sqlite3
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from proxy.credential.binding import Binding, HeaderSurface
+from proxy.credential.placeholder import digest, find
+from proxy.errors import Refusal
+from proxy.identity.attribution import Attributor
+from proxy.identity.claims import MAX_SESSION_S
+from proxy.identity.presented import Presented
+from proxy.identity.principal import Agent, Principal, Task
+from proxy.identity.registry import Registry
+from proxy.policy.catalogue import Service
+from proxy.problems import Problem
+from proxy.store.keyring import Keyring
+from proxy.store.tasks import TaskStore, TaskStoreError
+from proxy.wiring_tasks import Started, standing_task, start_task
+
+NOW = 1_800_000_000
+CODER = Agent("coder", "development", "low", "ada", "grace", "fixes issues")
+DEPLOYER = Agent("deployer", "production", "high", "ada", "grace")
+
+
+def service(
+    name: str, *variables: str, environments: tuple[str, ...] = ("development",), bound: bool = True
+) -> Service:
+    binding = Binding(name, "env", "REAL", HeaderSurface(), variables) if bound else None
+    return Service(
+        name,
+        (f"{name}.example.com",),
+        ("https",),
+        (443,),
+        "ada",
+        "grace",
+        "internal",
+        environments,
+        (),
+        binding,
+    )
+
+
+class World:
+    def __init__(self, path) -> None:
+        self.path = path / "tasks.sqlite3"
+        self.store = TaskStore.open(self.path)
+        self.keyring = Keyring.open(path / "state")
+        self.registry = Registry.of([CODER])
+        self.services = [
+            service("forge", "FORGE_TOKEN", "GH_TOKEN"),
+            service("mail", "MAIL_KEY"),
+            service("open", bound=False),
+            service("prod", "PROD_KEY", environments=("production",)),
+        ]
+        self.drawn = 0
+
+    def randomness(self, octets: int) -> bytes:
+        self.drawn += 1
+        return self.drawn.to_bytes(octets, "big")
+
+    def start(self, **changes: object) -> Started | Problem:
+        wishes = {"agent": None, "purpose": "p", "ttl_s": 600, "scopes": (), "on_behalf_of": None} | changes
+        return start_task(
+            self.store,
+            self.keyring,
+            self.registry,
+            self.services,
+            now=NOW,
+            randomness=self.randomness,
+            **wishes,
+        )
+
+    def standing(self, agent: str) -> Task | Problem:
+        return standing_task(
+            self.store, self.registry, agent=agent, purpose="", now=NOW, randomness=self.randomness
+        )
+
+
+@pytest.fixture
+def world(tmp_path):
+    world = World(tmp_path)
+    yield world
+    world.store.close()
+
+
+def test_the_token_attributes_a_call_to_the_task(world):
+    started = world.start(scopes=["b", "a", "b"], on_behalf_of="ada")
+    task = started.task
+    assert (task.agent, task.purpose, task.scopes, task.on_behalf_of) == ("coder", "p", ("a", "b"), "ada")
+    assert (task.issued_at, task.expires_at, task.environment) == (NOW, NOW + 600, "development")
+    stored = world.store.get(task.id)
+    assert stored.task == task
+    keys = world.keyring
+    tasks = {task.id: stored.task}
+    attributor = Attributor(keys.verifying_keys, keys.issuer, keys.audience, world.registry, tasks)
+    principal = attributor.attribute(Presented("basic", started.token.encode()), "127.0.0.1:1", NOW)
+    assert isinstance(principal, Principal)
+    assert principal.task == task
+
+
+def test_a_token_of_one_sidecar_is_refused_by_another(world, tmp_path):
+    started = world.start()
+    keys = Keyring.open(tmp_path / "other")
+    attributor = Attributor(keys.verifying_keys, keys.issuer, keys.audience, world.registry, {})
+    assert isinstance(attributor.attribute(Presented("basic", started.token.encode()), "p", NOW), Refusal)
+
+
+def test_placeholders_for_every_bound_service_of_the_agent_s_environment(world):
+    started = world.start()
+    assert set(started.placeholders) == {"forge", "mail"}
+    assert started.variables == {
+        "FORGE_TOKEN": started.placeholders["forge"],
+        "GH_TOKEN": started.placeholders["forge"],
+        "MAIL_KEY": started.placeholders["mail"],
+    }
+    for value in started.placeholders.values():
+        assert find(value.encode()) == [value.encode()]
+    held = {each.service: each for each in world.store.holdings(started.task)}
+    for name, value in started.placeholders.items():
+        assert held[name].placeholder_sha256 == digest(value.encode())
+        assert (held[name].task_id, held[name].agent) == (started.task.id, "coder")
+
+
+def test_two_tasks_share_nothing(world):
+    one, other = world.start(), world.start()
+    assert one.task.id != other.task.id
+    assert one.token != other.token
+    assert not set(one.placeholders.values()) & set(other.placeholders.values())
+
+
+def test_the_agent_s_purpose_is_the_default(world):
+    assert world.start(purpose="").task.purpose == "fixes issues"
+
+
+def test_the_sole_agent_is_the_default_otherwise_it_is_named(world):
+    world.registry = Registry.of([CODER, DEPLOYER])
+    assert "--agent" in world.start().message
+    assert world.start(agent="deployer").task.environment == "production"
+    assert set(world.start(agent="deployer").placeholders) == {"prod"}
+    world.registry = Registry.of([])
+    assert "0 agents" in world.start().message
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"agent": "nobody"},
+        {"ttl_s": 0},
+        {"ttl_s": MAX_SESSION_S + 1},
+        {"purpose": "a\nb"},
+        {"scopes": ["a b"]},
+        {"on_behalf_of": ""},
+    ],
+    ids=repr,
+)
+def test_what_is_wrong_is_said_and_nothing_is_kept(world, wish):
+    problem = world.start(**wish)
+    assert isinstance(problem, Problem)
+    assert problem.line is None
+    assert world.store.list() == ()
+
+
+def test_two_services_cannot_fill_one_variable(world):
+    world.services.append(service("other", "GH_TOKEN"))
+    problem = world.start()
+    assert "forge" in problem.message
+    assert "other" in problem.message
+    assert "GH_TOKEN" in problem.message
+    assert world.store.list() == ()
+
+
+def test_no_token_if_the_task_cannot_be_kept(world):
+    blocker = sqlite3.connect(world.path, isolation_level=None)
+    blocker.execute("DROP TABLE holdings")
+    blocker.close()
+    with pytest.raises(TaskStoreError):
+        world.start()
+    assert world.store.list() == ()
+
+
+def test_neither_token_nor_placeholders_are_in_the_store_or_in_a_repr(world):
+    started = world.start()
+    world.store.close()
+    content = b"".join(path.read_bytes() for path in world.path.parent.glob("tasks.sqlite3*"))
+    for secret in (started.token, *started.placeholders.values()):
+        assert secret.encode() not in content
+        assert secret not in repr(started)
+
+
+def test_a_listener_s_standing_task_is_kept_like_any_other(world):
+    task = world.standing("coder")
+    assert world.store.get(task.id).task == task
+    assert task.scopes == ()
+    assert world.store.holdings(task) == ()
+    assert task.expires_at - NOW == 366 * 86_400
+    assert isinstance(world.standing("nobody"), Problem)
+
+
+def test_a_standing_task_without_a_possible_manifest_is_a_problem(world):
+    world.registry = Registry.of([Agent("coder", "", "low", "ada", "grace")])
+    assert isinstance(world.standing("coder"), Problem)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@given(st.text(max_size=30), st.integers(-10, 10**8), st.lists(st.text(max_size=9), max_size=4))
+def test_any_wish_gets_a_task_or_a_problem(world, purpose, ttl, scopes):
+    started = world.start(purpose=purpose, ttl_s=ttl, scopes=scopes)
+    if isinstance(started, Started):
+        assert world.store.get(started.task.id).task == started.task
+    else:
+        assert started.message
