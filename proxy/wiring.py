@@ -264,7 +264,7 @@ class Sidecar:
             entropy=os.urandom,
             origin=origin,
             boot=ulid(time.time_ns(), os.urandom(10)),
-            credentials=StaticBroker(environment),
+            credentials=StaticBroker(environment, mono_ns=clock.mono_ns),
             alarm=alarm,
         )
         deadlines = Deadlines(loop.time)

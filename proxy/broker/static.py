@@ -1,7 +1,7 @@
 """Static credentials: from an environment variable of the sidecar, or from a file it can read.
 
-A variable is read once, at start. A file is looked at on every use, off the event loop, and read again
-when it changed, because Kubernetes and secret stores rotate credentials by replacing files.
+A variable is read once, at start. A file is looked at off the event loop, at most every ``LOOK_NS``, and
+read again when it changed, because Kubernetes and secret stores rotate credentials by replacing files.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from proxy.errors import Code, Refusal
 from proxy.identity.principal import Task
 
 MAX_OCTETS = 65_536
+LOOK_NS = 1_000_000_000  # a hop to a thread and back costs more than deciding a call
 
 
 class Stamp(NamedTuple):
@@ -44,10 +45,19 @@ def read_if_changed(path: str, known: Stamp | None) -> tuple[Stamp, bytes] | Non
 class StaticBroker:
     """The providers ``env`` and ``file``. Implements ``ports.Credentials``."""
 
-    def __init__(self, environment: Mapping[str, str], read_file: ReadFile = read_if_changed) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        read_file: ReadFile = read_if_changed,
+        *,
+        mono_ns: Callable[[], int],
+    ) -> None:
+        """``mono_ns`` is a monotonic clock in nanoseconds."""
         self._environment = {name: Secret.of(name, os.fsencode(value)) for name, value in environment.items()}
         self._read_file = read_file
+        self._mono_ns = mono_ns
         self._files: dict[str, tuple[Stamp, Secret | Refusal]] = {}
+        self._looked: dict[str, int] = {}
 
     async def fetch(
         self,
@@ -61,7 +71,9 @@ class StaticBroker:
                 f"the environment variable {binding.name} of {binding.service} is not set for gatepass",
             )
             return self._environment.get(binding.name, missing)
-        known = self._files.get(binding.name)
+        known, now = self._files.get(binding.name), self._mono_ns()
+        if known is not None and now - self._looked[binding.name] < LOOK_NS:
+            return known[1]
         try:
             read = await asyncio.to_thread(self._read_file, binding.name, known[0] if known else None)
         except OSError as error:
@@ -70,6 +82,7 @@ class StaticBroker:
                 Code.CREDENTIAL_UNAVAILABLE,
                 f"{binding.name}, the file of {binding.service}, cannot be read: {error.strerror}",
             )
+        self._looked[binding.name] = now
         if read is None:
             assert known is not None, "a file that was not known cannot be unchanged"
             return known[1]

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from proxy.policy.catalogue import Catalogue, Overlap, Service, classify
 from proxy.policy.operation import Group, Operation, parse_template
 
-from .worlds import target
+from tests.policy.worlds import target
 
 
 def service(name, *hosts, schemes=("https",), ports=(443,), operations=()):

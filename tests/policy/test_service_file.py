@@ -5,7 +5,7 @@ from proxy.policy.catalogue import Service
 from proxy.policy.operation import Group
 from proxy.policy.service_file import parse_service
 
-from .worlds import TICKETS
+from tests.policy.worlds import TICKETS
 
 BARE = """\
 name: api
