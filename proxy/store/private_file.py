@@ -19,7 +19,7 @@ class KeyringError(Exception):
     """The keys cannot be used; the message says which file and what to do."""
 
 
-class KeyExposed(KeyringError):  # noqa: N818 - it is a state of the file, whoever caused it
+class KeyExposed(KeyringError):
     """Somebody else can read or replace a key: it must be considered known."""
 
 
