@@ -1,0 +1,98 @@
+"""The rules that ship: they load, they deny, and their README tells the truth."""
+
+import re
+from pathlib import Path
+
+from proxy.errors import MEANING, Code
+from proxy.identity.registry import Registry, parse_agents
+from proxy.policy import builtin
+from proxy.policy.cedar import RuleSet, load_rules
+from proxy.policy.decision import Allow, Deny
+from proxy.problems import load_yaml
+
+from tests.policy.worlds import CODER, ask, task
+
+RULES = Path(__file__).parents[2] / "rules"
+README = (RULES / "README.md").read_text()
+DEFAULT = "policies/default.cedar"
+
+
+def shipped(**changed):
+    names = ["agents.yaml", DEFAULT, "services/github.yaml", "services/pypi.yaml"]
+    files = {name: (RULES / name).read_bytes() for name in names} | changed
+    agents = parse_agents(files["agents.yaml"], "agents.yaml")
+    assert isinstance(agents, Registry), agents
+    loaded = load_rules(files, agents)
+    assert isinstance(loaded, RuleSet), [str(problem) for problem in loaded]
+    return loaded, agents
+
+
+def test_the_shipped_rules_deny_everything():
+    loaded, agents = shipped()
+    assert len(agents) == 0
+    for url in ("https://pypi.org/simple/", "https://api.github.com/user", "https://x.example.org/"):
+        decision = loaded.decide(ask("GET", url)).decision
+        assert isinstance(decision, Deny)
+        assert decision.refusal.code is Code.DEFAULT_DENY
+
+
+def test_the_schema_for_editors_is_current():
+    loaded, _ = shipped()
+    assert (RULES / "schema.cedarschema").read_bytes() == loaded.bundle["schema.cedarschema"]
+
+
+def test_the_commented_policies_work_once_uncommented():
+    text = (RULES / DEFAULT).read_text()
+    examples = re.findall(r"^// @id\((?:.|\n// )*?;$", text, re.MULTILINE)
+    assert len(examples) == text.count("@id(") == 4
+    plain = "\n".join(example.replace("\n// ", "\n").removeprefix("// ") for example in examples)
+    loaded, _ = shipped(**{DEFAULT: plain.encode()})
+    pip = loaded.decide(ask("GET", "https://pypi.org/simple/httpx/"))
+    assert (pip.decision, pip.action) == (Allow(("packages.read",)), "pypi.index.project")
+    issue = ask("POST", "https://api.github.com/repos/o/r/issues", of=task(scopes=("issues",)))
+    assert loaded.decide(issue).decision == Allow(("github.issues",))
+    gone = loaded.decide(ask("DELETE", "https://api.github.com/repos/o/r")).decision
+    assert gone.refusal.rule == "github.no_delete"
+    assert loaded.decide(ask("GET", "https://docs.example.org/")).decision == Allow(("docs.read",))
+
+
+def test_the_commented_agent_reads_once_uncommented():
+    text = (RULES / "agents.yaml").read_text().partition("agents: []\n")[2]
+    agents = parse_agents(re.sub(r"^# ?", "", text, flags=re.MULTILINE).encode(), "agents.yaml")
+    assert isinstance(agents, Registry)
+    assert [agent.id for agent in agents] == ["coder"]
+
+
+def test_the_examples_of_the_readme_load_together():
+    blocks = re.findall(r"```(?:yaml|cedar)\n(?:#|//) (\S+)\n(.*?)```", README, re.DOTALL)
+    files = {name: text.encode() for name, text in blocks}
+    assert sorted(files) == ["agents.yaml", "policies/tickets.cedar", "services/tickets.yaml"]
+    agents = parse_agents(files["agents.yaml"], "agents.yaml")
+    assert isinstance(agents, Registry)
+    loaded = load_rules(files, agents)
+    assert isinstance(loaded, RuleSet), [str(problem) for problem in loaded]
+    reading = ask("GET", "https://eu.tickets.example.org/v1/tickets", of=task(scopes=("tickets",)))
+    assert loaded.decide(reading).decision == Allow(("tickets.read",))
+    replying = ask("PUT", "https://tickets.example.org/v1/tickets/7/replies", of=task(behalf="ada@example.org"))
+    assert loaded.decide(replying).decision == Allow(("tickets.reply",))
+    assert loaded.decide(ask("POST", "https://x.example.org/")).decision.refusal.rule == "uncatalogued.read_only"
+    assert CODER.id in agents._agents
+
+
+def test_the_readme_documents_every_reason_code_and_no_other():
+    rows = re.findall(r"^\| `([a-z0-9_]+)` \| (\d{3}) \| (.*?) \| (.*) \|$", README, re.MULTILINE)
+    assert rows == [(code, str(entry.status), entry.title, entry.advice) for code, entry in MEANING.items()]
+    assert set(MEANING) == set(Code)
+
+
+def test_the_readme_names_every_builtin_rule_and_attribute():
+    for name in re.findall(r'@id\("(.*?)"\)', builtin.POLICIES.decode()):
+        assert f"`{name}`" in README
+    schema = (RULES / "schema.cedarschema").read_text()
+    for attribute in re.findall(r"^  (\w+): ", schema, re.MULTILINE):
+        assert f"`{attribute}`" in README or f".{attribute}`" in README or f"`context.{attribute}`" in README
+
+
+def test_the_shipped_services_are_plain_yaml():
+    for path in (RULES / "services").glob("*.yaml"):
+        assert not isinstance(load_yaml(path.read_bytes(), path.name), list)
