@@ -51,7 +51,7 @@ class LoadedYaml:
         return next((line for line in found if line is not None), None)
 
 
-class _Bad(Exception):  # noqa: N818 - it never leaves this file
+class _Bad(Exception):
     def __init__(self, node: Node, message: str) -> None:
         super().__init__(message)
         self.line = node.start_mark.line + 1
@@ -105,9 +105,7 @@ class _Reader:
         return result
 
 
-def load_yaml(  # noqa: PLR0911 - one return for each way not to be YAML
-    data: bytes, file: str
-) -> LoadedYaml | list[Problem]:
+def load_yaml(data: bytes, file: str) -> LoadedYaml | list[Problem]:
     """Read one YAML document. ``file`` is only a name, for problems. Never raises."""
     if len(data) > MAX_OCTETS:
         return [Problem(file, None, f"larger than {MAX_OCTETS} octets")]

@@ -63,6 +63,21 @@ class SystemClock:
         return time.monotonic_ns()
 
 
+class Entropy:
+    """The system's randomness, fetched in pages: a system call for each record id would be felt."""
+
+    def __init__(self) -> None:
+        self._page = b""
+        self._at = 0
+
+    def __call__(self, octets: int) -> bytes:
+        """That many random octets, each given out once."""
+        if self._at + octets > len(self._page):
+            self._page, self._at = os.urandom(max(4096, octets)), 0
+        self._at += octets
+        return self._page[self._at - octets : self._at]
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """Everything under ``rules/``, validated: ``ruleset`` is None when only observing."""
@@ -261,7 +276,7 @@ class Sidecar:
             judge=_judge(settings, rules, keyring, book, destinations, clock),
             log=log,
             clock=clock,
-            entropy=os.urandom,
+            entropy=Entropy(),
             origin=origin,
             boot=ulid(time.time_ns(), os.urandom(10)),
             credentials=StaticBroker(environment, mono_ns=clock.mono_ns),

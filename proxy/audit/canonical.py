@@ -30,12 +30,20 @@ def encode(value: Json) -> bytes:
     :raises Malformed: for a float, an integer beyond 53 bits, a member name that is not ASCII, a lone
         surrogate, or a type that JSON does not have.
     """
-    try:
-        data = orjson.dumps(value, option=_OPTIONS)
-    except orjson.JSONEncodeError as error:
-        raise Malformed(f"no canonical JSON: {error}") from None
+    data = encode_typed(value)
     _refuse_strangers(value)
     return data
+
+
+def encode_typed(value: Json) -> bytes:
+    """As ``encode``, for a value whose members' types are checked where it is built: half the price.
+
+    :raises Malformed: for an integer beyond 53 bits, a lone surrogate, or a type that JSON does not have.
+    """
+    try:
+        return orjson.dumps(value, option=_OPTIONS)
+    except orjson.JSONEncodeError as error:
+        raise Malformed(f"no canonical JSON: {error}") from None
 
 
 def decode(data: bytes) -> Json:

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from orjson import Fragment
 
 from proxy.audit import Malformed
-from proxy.audit.canonical import Json, decode, encode
+from proxy.audit.canonical import Json, decode, encode_typed
 from proxy.audit.shrink import shrink
 
 MAX_ENTRY: Final = 65_535
@@ -125,7 +125,7 @@ def _part(part: Part) -> Json:
 
 
 def _entry(record: dict[str, Json]) -> bytes:
-    entry = encode(record)
+    entry = encode_typed(record)
     return entry if len(entry) <= MAX_ENTRY else shrink(entry, MAX_ENTRY)
 
 

@@ -152,7 +152,7 @@ def _declared(surface: Surface, headers: Headers, target: Target, placeholder: b
     return place
 
 
-def plan(  # noqa: PLR0911 - one return for each answer of the numbered list
+def plan(
     headers: Headers,
     target: Target,
     *,

@@ -51,7 +51,7 @@ def classify(service: Service | None, method: str, path: str) -> Operation:
     return (service.classifier.match(method, path) if service is not None else None) or by_method(method)
 
 
-class Overlap(ValueError):  # noqa: N818 - what it is
+class Overlap(ValueError):
     """Two services claim the same origin. ``services`` are their names."""
 
     def __init__(self, services: tuple[str, str], origin: str) -> None:

@@ -31,6 +31,8 @@ SCHEMA_FILE = "schema.cedarschema"
 POLICIES_FILE = "policies.json"
 _MAX_CACHED_PATH = 512
 _MAX_SHOWN = 200
+_MAX_RULINGS = 1024  # of some 2 KiB each; most are of the same second
+_NOTHING = b"null"
 
 
 class RuleSet:
@@ -54,6 +56,7 @@ class RuleSet:
         self._reasons = {policy.id: policy.reason for policy in rules.policies}
         self._schema = cedarpy.Schema.from_str(rules.schema)
         self._set = cedarpy.PolicySet.from_json_str(policies.decode("utf-8"))
+        self._rulings: dict[bytes, Ruling] = {}
         self._agent = lru_cache(maxsize=256)(self._base)
         self._cached = lru_cache(maxsize=1024)(self._entities)
 
@@ -76,12 +79,14 @@ class RuleSet:
         origin, path = question.target.origin, question.target.path.text
         service = self.catalogue.find(origin)
         action = classify(service, question.method, path).id
-        text = b"null"  # what is recorded if the question cannot even be written down
+        text = _NOTHING  # what is recorded if the question cannot even be written down
         try:
             entities = self._cached if len(path) <= _MAX_CACHED_PATH else self._entities
             parts, handle = entities(question.agent, origin, path)
             context, name = document.context(question), document.uid("Action", action)
             text = parts.document(name, context)
+            if (known := self._rulings.get(text)) is not None:
+                return known
             request = {
                 "principal": parts.principal,
                 "action": name,
@@ -91,8 +96,17 @@ class RuleSet:
             answer = cedarpy.is_authorized(request, self._set, handle, self._schema)
             decision = self._judge(question, action, answer)
         except Exception as error:  # noqa: BLE001 - fail closed: an engine that fails has not allowed anything
-            decision = _error(question, (f"{type(error).__name__}: {error}",))
-        return Ruling(decision, text, service, action, self.sha256, ENGINE, observed=False)
+            failed = _error(question, (f"{type(error).__name__}: {error}",))
+            return Ruling(failed, text, service, action, self.sha256, ENGINE, observed=False)
+        ruling = Ruling(decision, text, service, action, self.sha256, ENGINE, observed=False)
+        self._remember(text, ruling)
+        return ruling
+
+    def _remember(self, text: bytes, ruling: Ruling) -> None:
+        """Evaluation is pure: the same input under the same rules has the same answer."""
+        if len(self._rulings) >= _MAX_RULINGS:
+            del self._rulings[next(iter(self._rulings))]
+        self._rulings[text] = ruling
 
     def _judge(self, question: Question, action: str, answer: cedarpy.AuthzResult) -> Allow | Deny:
         reasons = tuple(sorted(answer.diagnostics.reasons))
