@@ -83,9 +83,14 @@ def test_the_errors_of_a_model_have_lines_and_no_values():
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(st.characters(exclude_categories=["C"])),
-    lambda children: st.lists(children, max_size=3)
-    | st.dictionaries(st.text(st.characters(exclude_categories=["C"])), children, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.text(st.characters(exclude_categories=["C"])),
+    lambda children: (
+        st.lists(children, max_size=3)
+        | st.dictionaries(st.text(st.characters(exclude_categories=["C"])), children, max_size=3)
+    ),
     max_leaves=8,
 )
 

@@ -21,7 +21,9 @@ def test_a_header_that_cannot_carry_one_is_refused(header, form):
         HeaderSurface(header, form)
 
 
-@pytest.mark.parametrize(("username", "where"), [("a:b", "password"), ("a\n", "password"), ("bot", "username")])
+@pytest.mark.parametrize(
+    ("username", "where"), [("a:b", "password"), ("a\n", "password"), ("bot", "username")]
+)
 def test_a_user_name_that_cannot_be_sent_is_refused(username, where):
     with pytest.raises(ValueError, match="user name"):
         BasicSurface(username, where)

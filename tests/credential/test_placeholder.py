@@ -1,5 +1,6 @@
 import hashlib
 import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import example, given
@@ -13,7 +14,9 @@ FALSE = ONE[:-1] + (b"0" if ONE[-1:] != b"0" else b"1")
 
 RANDOM = st.binary(min_size=24, max_size=32)
 # Text made of the letters of the prefix, so that false starts are common.
-NOISE = st.lists(st.sampled_from([b"g", b"p", b"_", b"gp_", b"gp_A", b"x", b" ", FALSE, ONE[:40]]), max_size=6).map(b"".join)
+NOISE = st.lists(
+    st.sampled_from([b"g", b"p", b"_", b"gp_", b"gp_A", b"x", b" ", FALSE, ONE[:40]]), max_size=6
+).map(b"".join)
 
 
 @given(RANDOM)
@@ -79,7 +82,7 @@ def test_redaction_survives_lone_surrogates():
 
 def chunks(data, cuts):
     points = [0, *sorted({cut % (len(data) + 1) for cut in cuts}), len(data)]
-    return [data[start:end] for start, end in zip(points, points[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(points)]
 
 
 def scan(pieces):

@@ -55,7 +55,9 @@ def test_of_gives_the_secret():
 def test_only_swap_calls_reveal():
     callers = set()
     for path in (ROOT / "proxy").rglob("*.py"):
-        names = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+        names = {
+            node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)
+        }
         if "reveal" in names or ("_value" in names and "credential" in path.parts):
             callers.add(path.relative_to(ROOT).as_posix())
     assert callers == {"proxy/credential/swap.py", "proxy/credential/secret.py"}

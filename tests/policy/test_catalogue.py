@@ -4,7 +4,6 @@ from hypothesis import strategies as st
 
 from proxy.policy.catalogue import Catalogue, Overlap, Service, classify
 from proxy.policy.operation import Group, Operation, parse_template
-
 from tests.policy.worlds import target
 
 
@@ -21,7 +20,11 @@ def found(catalogue, url):
 
 
 WILD = Catalogue(
-    [service("wild", "*.example.com"), service("exact", "api.example.com"), service("deep", "*.eu.example.com")]
+    [
+        service("wild", "*.example.com"),
+        service("exact", "api.example.com"),
+        service("deep", "*.eu.example.com"),
+    ]
 )
 
 
@@ -48,14 +51,16 @@ def test_exact_before_wildcard_and_the_longest_suffix(url, name):
 
 
 def test_an_address_is_never_below_a_wildcard():
-    catalogue = Catalogue([service("v4", "127.0.0.1", schemes=("http",), ports=(8080,)), service("v6", "::1")])
+    catalogue = Catalogue(
+        [service("v4", "127.0.0.1", schemes=("http",), ports=(8080,)), service("v6", "::1")]
+    )
     assert found(catalogue, "http://127.0.0.1:8080/") == "v4"
     assert found(catalogue, "https://[::1]/") == "v6"
     assert found(catalogue, "https://127.0.0.1/") is None
 
 
 def test_two_services_cannot_claim_one_origin():
-    with pytest.raises(Overlap, match="one and two both claim https://a.example.com:443"):
+    with pytest.raises(Overlap, match=r"one and two both claim https://a\.example\.com:443"):
         Catalogue([service("one", "a.example.com"), service("two", "b.example.com", "a.example.com")])
     Catalogue([service("one", "a.example.com"), service("two", "a.example.com", ports=(8443,))])
 
@@ -72,7 +77,9 @@ def test_a_service_falls_back_to_the_method():
     assert classify(None, "GET", "/x").id == "http.read"
 
 
-LABEL = st.from_regex(r"[a-z]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True).filter(lambda text: text[2:4] != "--")
+LABEL = st.from_regex(r"[a-z]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True).filter(
+    lambda text: text[2:4] != "--"
+)
 
 
 @given(st.lists(LABEL, min_size=1, max_size=4), LABEL)

@@ -10,7 +10,6 @@ from proxy.identity.principal import Agent
 from proxy.policy.bundle import digest
 from proxy.policy.cedar import RuleSet, load_rules
 from proxy.policy.decision import Allow, Deny
-
 from tests.policy.worlds import AGENTS, CODER, FILES, POLICIES, TICKETS, ask, rules, task
 
 RULES = rules()
@@ -48,7 +47,11 @@ def test_a_permit_allows_and_is_named():
 def test_what_no_rule_permits_is_denied_without_a_rule():
     ruling = RULES.decide(ask("GET", "https://other.example.org/x?q=1"))
     assert isinstance(ruling.decision, Deny)
-    assert (code(ruling), ruling.decision.rules, ruling.decision.refusal.rule) == (Code.DEFAULT_DENY, (), None)
+    assert (code(ruling), ruling.decision.rules, ruling.decision.refusal.rule) == (
+        Code.DEFAULT_DENY,
+        (),
+        None,
+    )
     detail = ruling.decision.refusal.detail
     assert detail == "no rule permits http.read for agent coder: GET https://other.example.org/x"
 
@@ -109,16 +112,26 @@ def test_a_forbid_that_speaks_beside_one_that_fails_is_the_rule():
     when { context.request.time + 9223372036854775807 > 0 };"""
     ruling = rules(text).decide(ask("GET", GET))
     assert isinstance(ruling.decision, Deny)
-    assert (code(ruling), ruling.decision.rules, len(ruling.decision.errors)) == (Code.POLICY_DENY, ("no",), 1)
+    assert (code(ruling), ruling.decision.rules, len(ruling.decision.errors)) == (
+        Code.POLICY_DENY,
+        ("no",),
+        1,
+    )
 
 
 @pytest.mark.parametrize("group", ["read", "write", "delete", "admin"])
 def test_actions_are_in_their_groups(group):
     ruleset = rules(f'@id("g") permit (principal, action in Action::"{group}", resource);'.encode())
     methods = {"read": "GET", "write": "POST", "delete": "DELETE", "admin": "PROPFIND"}
-    allowed = {name for name, method in methods.items() if not code(ruleset.decide(ask(method, "https://x.example.org/")))}
+    allowed = {
+        name
+        for name, method in methods.items()
+        if not code(ruleset.decide(ask(method, "https://x.example.org/")))
+    }
     assert allowed == {group}
-    assert (code(ruleset.decide(ask("POST", "https://tickets.example.org/v1/export/x"))) is None) is (group == "admin")
+    assert (code(ruleset.decide(ask("POST", "https://tickets.example.org/v1/export/x"))) is None) is (
+        group == "admin"
+    )
 
 
 def test_without_the_schema_the_base_entities_would_lose_the_groups():
@@ -184,7 +197,11 @@ def test_a_placeholder_never_reaches_the_record():
 
 def test_long_paths_are_decided_without_being_kept():
     url = GET + "/" + "x" * 5000
-    assert RULES.decide(ask("GET", url)).decision == RULES.decide(ask("GET", url)).decision == Allow(("tickets.read",))
+    assert (
+        RULES.decide(ask("GET", url)).decision
+        == RULES.decide(ask("GET", url)).decision
+        == Allow(("tickets.read",))
+    )
 
 
 # -- the document --
@@ -201,8 +218,12 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 URLS = st.builds(
     "{}://{}{}".format,
     st.sampled_from(["http", "https"]),
-    st.sampled_from(["tickets.example.org", "a.tickets.example.org", "x.example.org", "127.0.0.1", "[::1]:8443"]),
-    st.sampled_from(["/", "/v1/tickets", "/v1/tickets/7", "/v1/tickets/7/replies", "/v1/export/x", "/a%20b/secret", "//"]),
+    st.sampled_from(
+        ["tickets.example.org", "a.tickets.example.org", "x.example.org", "127.0.0.1", "[::1]:8443"]
+    ),
+    st.sampled_from(
+        ["/", "/v1/tickets", "/v1/tickets/7", "/v1/tickets/7/replies", "/v1/export/x", "/a%20b/secret", "//"]
+    ),
 )
 
 
@@ -210,8 +231,10 @@ URLS = st.builds(
 @given(
     st.sampled_from(["GET", "HEAD", "POST", "PUT", "DELETE", "PROPFIND"]),
     URLS,
-    st.sampled_from([*AGENTS, Agent("é\"\\", "production", "standard", "b", "d")]),
-    st.builds(task, st.sampled_from(["development", "production"]), st.lists(TEXTS, max_size=3).map(tuple), TEXTS),
+    st.sampled_from([*AGENTS, Agent('é"\\', "production", "standard", "b", "d")]),
+    st.builds(
+        task, st.sampled_from(["development", "production"]), st.lists(TEXTS, max_size=3).map(tuple), TEXTS
+    ),
     st.lists(TEXTS | st.just("_method"), max_size=3).map(tuple),
     TEXTS,
 )
@@ -253,15 +276,27 @@ ANY = b"(principal, action, resource);"
     ("policies", "complaint"),
     [
         (b"permit " + ANY, 'policies/tickets.cedar:1: a policy needs a name: @id("...")'),
-        (b'@id("a") permit ' + ANY + b'\n@id("a") forbid ' + ANY, '2: @id("a") stands also in policies/tickets.cedar:1'),
+        (
+            b'@id("a") permit ' + ANY + b'\n@id("a") forbid ' + ANY,
+            '2: @id("a") stands also in policies/tickets.cedar:1',
+        ),
         (b'@id("gatepass.x") permit ' + ANY, "names that start with gatepass. are taken"),
-        (b'\n@id("a") permit (principal == Agent::"codr", action, resource);', ':2: a: Agent::"codr" is not in agents.yaml'),
+        (
+            b'\n@id("a") permit (principal == Agent::"codr", action, resource);',
+            ':2: a: Agent::"codr" is not in agents.yaml',
+        ),
         (b'@id("a") forbid (principal in Tier::"hi", action, resource);', 'Tier::"hi" is not in agents.yaml'),
-        (b'@id("a") forbid (principal, action, resource in Service::"tick");', 'Service::"tick" is not in services/'),
+        (
+            b'@id("a") forbid (principal, action, resource in Service::"tick");',
+            'Service::"tick" is not in services/',
+        ),
         (b'@id("a") forbid (principal, action, resource in Host::"A.example.org");', "can never match"),
         (b'@id("a") forbid (principal, action, resource in Host::"*.");', "can never match"),
         (b'@id("a") forbid (principal, action == Action::"tickets.nope", resource);', ":1: a: "),
-        (b'@id("a") permit (principal, action, resource)\nwhen { context.scope };', ":1: a: attribute `scope`"),
+        (
+            b'@id("a") permit (principal, action, resource)\nwhen { context.scope };',
+            ":1: a: attribute `scope`",
+        ),
         (b'@id("a") permit (principal, action, resource) when { resource.port == "443" };', ":1: a: "),
         (b'@id("a") permit (principal, action, resource', "policies/tickets.cedar:1: not a Cedar policy"),
     ],
@@ -280,7 +315,12 @@ def test_positions_lead_back_to_the_right_policy():
 
 def test_all_problems_are_told_at_once():
     found = complaints(
-        {"services/bad.yaml": b"name: bad\n", "services/two.yaml": TICKETS, "policies/x.txt": b"", "policies/sub/y.cedar": b""},
+        {
+            "services/bad.yaml": b"name: bad\n",
+            "services/two.yaml": TICKETS,
+            "policies/x.txt": b"",
+            "policies/sub/y.cedar": b"",
+        },
         policies=b"permit " + ANY,
     )
     text = "\n".join(found)
@@ -303,7 +343,9 @@ def test_with_a_broken_registry_agents_are_not_called_unknown():
 
 
 def test_readmes_and_hidden_files_are_let_be():
-    assert isinstance(load_rules({"policies/README.md": b"", "services/.keep": b"", "cases/a.yaml": b"["}, ()), RuleSet)
+    assert isinstance(
+        load_rules({"policies/README.md": b"", "services/.keep": b"", "cases/a.yaml": b"["}, ()), RuleSet
+    )
 
 
 def test_the_agent_of_the_question_is_what_is_recorded():

@@ -3,7 +3,6 @@ import orjson
 from proxy.policy.bundle import digest
 from proxy.policy.decision import Allow
 from proxy.policy.observe import observe
-
 from tests.policy.worlds import ask
 
 

@@ -4,7 +4,6 @@ from proxy.credential.binding import BasicSurface, Binding, HeaderSurface, Query
 from proxy.policy.catalogue import Service
 from proxy.policy.operation import Group
 from proxy.policy.service_file import parse_service
-
 from tests.policy.worlds import TICKETS
 
 BARE = """\

@@ -9,7 +9,6 @@ from proxy.policy import builtin
 from proxy.policy.cedar import RuleSet, load_rules
 from proxy.policy.decision import Allow, Deny
 from proxy.problems import load_yaml
-
 from tests.policy.worlds import CODER, ask, task
 
 RULES = Path(__file__).parents[2] / "rules"
@@ -73,9 +72,13 @@ def test_the_examples_of_the_readme_load_together():
     assert isinstance(loaded, RuleSet), [str(problem) for problem in loaded]
     reading = ask("GET", "https://eu.tickets.example.org/v1/tickets", of=task(scopes=("tickets",)))
     assert loaded.decide(reading).decision == Allow(("tickets.read",))
-    replying = ask("PUT", "https://tickets.example.org/v1/tickets/7/replies", of=task(behalf="ada@example.org"))
+    replying = ask(
+        "PUT", "https://tickets.example.org/v1/tickets/7/replies", of=task(behalf="ada@example.org")
+    )
     assert loaded.decide(replying).decision == Allow(("tickets.reply",))
-    assert loaded.decide(ask("POST", "https://x.example.org/")).decision.refusal.rule == "uncatalogued.read_only"
+    assert (
+        loaded.decide(ask("POST", "https://x.example.org/")).decision.refusal.rule == "uncatalogued.read_only"
+    )
     assert CODER.id in agents._agents
 
 

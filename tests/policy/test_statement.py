@@ -18,7 +18,11 @@ def test_statements_keep_their_lines_and_names():
     assert isinstance(two, Policy)
     assert (one.id, one.effect, one.line, one.reason) == ("one", "permit", 3, 'say "no"; // not a comment')
     assert (two.id, two.effect, two.line, two.file) == ("two", "forbid", 6, "policies/a.cedar")
-    assert two.references() == {Reference("Agent", "coder"), Reference("Host", "a.example.org"), Reference("Tier", "low")}
+    assert two.references() == {
+        Reference("Agent", "coder"),
+        Reference("Host", "a.example.org"),
+        Reference("Tier", "low"),
+    }
 
 
 def test_nothing_is_no_policy():
@@ -32,7 +36,7 @@ def problems(text):
 
 
 def test_each_problem_has_its_line():
-    ok = 'permit (principal, action, resource)'
+    ok = "permit (principal, action, resource)"
     assert problems(f"\n\n{ok};") == [(3, 'a policy needs a name: @id("...")')]
     assert problems(f'@id("") {ok};') == [(1, 'a policy needs a name: @id("...")')]
     assert "letters" in problems(f'@id("a b") {ok};')[0][1]

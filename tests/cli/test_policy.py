@@ -1,0 +1,87 @@
+import json
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from proxy.cli.policy import app
+from proxy.cli.rules import read_rules
+
+SHIPPED = Path(__file__).parents[2] / "rules"
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["check", *map(str, arguments)])
+
+
+def write(directory, **files):
+    for name, text in files.items():
+        path = directory / name.replace("__", "/").replace("_DOT_", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return directory
+
+
+def test_the_shipped_rules_are_fine():
+    result = run("--rules", SHIPPED)
+    assert result.exit_code == 0
+    lines = [line.split("\t") for line in result.stdout.splitlines()]
+    assert lines[0] == ["kind", "name", "what"]
+    assert [line[1] for line in lines if line[0] == "service"] == ["github", "pypi"]
+    assert lines[-1][0] == "ruleset"
+
+
+def test_the_summary_is_json_lines():
+    result = run("--rules", SHIPPED, "--json")
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert result.exit_code == 0
+    assert {row["kind"] for row in rows} == {"service", "policy", "ruleset"}
+
+
+BROKEN = {
+    "agents_DOT_yaml": "agents:\n  - id: a\n",
+    "policies__a_DOT_cedar": '\npermit (principal, action, resource);\n@id("b") forbid (principal, action, resource',
+    "services__s_DOT_yaml": "name: s\n",
+}
+
+
+def test_every_problem_is_printed_with_its_place(tmp_path):
+    result = run("--rules", write(tmp_path, **BROKEN))
+    assert result.exit_code == 1
+    for place in ("agents.yaml:2: ", "policies/a.cedar:2: ", "policies/a.cedar:3: ", "services/s.yaml:1: "):
+        assert f"{tmp_path}/{place}" in result.stdout
+
+
+def test_problems_are_json_lines(tmp_path):
+    result = run("--rules", write(tmp_path, **BROKEN), "--json")
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert result.exit_code == 1
+    assert {"file": "policies/a.cedar", "line": 2, "message": 'a policy needs a name: @id("...")'} in rows
+
+
+def test_agents_are_listed(tmp_path):
+    entry = "{id: coder, environment: development, tier: low, business_owner: a, data_owner: b}"
+    result = run("--rules", write(tmp_path, agents_DOT_yaml=f"agents: [{entry}]\n"))
+    assert result.exit_code == 0
+    assert "agent\tcoder\tlow, development, a" in result.stdout
+
+
+def test_without_a_directory_it_is_wrong_usage(tmp_path):
+    result = run("--rules", tmp_path / "none")
+    assert result.exit_code == 2
+    assert "gatepass init" in result.stderr
+
+
+def test_a_rules_directory_is_read_as_it_is(tmp_path):
+    write(tmp_path, **BROKEN, notes_DOT_txt="x", policies___DOT_hidden="x", policies__sub__y_DOT_cedar="y")
+    assert set(read_rules(tmp_path)) == {
+        "agents.yaml", "policies/a.cedar", "policies/sub/y.cedar", "services/s.yaml"
+    }  # fmt: skip
+    assert read_rules(tmp_path / "none") == {}
+
+
+def test_a_mounted_volume_is_read_through_its_links(tmp_path):
+    # Kubernetes: policies/a.cedar -> ..data/a.cedar, ..data -> ..2026_11_22
+    write(tmp_path, **{"policies__..2026__a_DOT_cedar": "// nothing"})
+    (tmp_path / "policies/..data").symlink_to("..2026")
+    (tmp_path / "policies/a.cedar").symlink_to("..data/a.cedar")
+    assert read_rules(tmp_path) == {"policies/a.cedar": b"// nothing"}
