@@ -5,6 +5,7 @@ Values only. A ``Binding`` is declared in ``rules/services/*.yaml``; what it doe
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 Provider = Literal["env", "file"]
@@ -15,6 +16,12 @@ _MARK = "{secret}"
 _FRAMING = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"}
 )
+
+
+@lru_cache(maxsize=1024)
+def _around(form: str) -> tuple[bytes, bytes]:
+    before, _, after = form.partition(_MARK)
+    return before.encode("ascii"), after.encode("ascii")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +46,7 @@ class HeaderSurface:
     @property
     def around(self) -> tuple[bytes, bytes]:
         """What stands before and after the credential."""
-        before, _, after = self.format.partition(_MARK)
-        return before.encode("ascii"), after.encode("ascii")
+        return _around(self.format)
 
 
 @dataclass(frozen=True, slots=True)

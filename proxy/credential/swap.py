@@ -83,13 +83,18 @@ def _in_headers(headers: Headers) -> Iterator[_Sighting]:
     for name, value in headers:
         if PREFIX in name:
             yield from (_Sighting("a header name", found) for found in find(name))
+        basic = _lenient_basic(value)
+        if PREFIX not in value and b"%" not in value and not basic:
+            continue
         shown = name.decode("latin-1").lower()
-        plain = unquote_to_bytes(value) if b"%" in value else value
-        for text in (plain, unquote_to_bytes(_lenient_basic(value))):
+        for text in (unquote_to_bytes(value), unquote_to_bytes(basic)):
             yield from (_Sighting(f"header {shown}", found) for found in find(text))
 
 
 def _in_target(target: Target) -> Iterator[_Sighting]:
+    whole = target.request_target
+    if PREFIX not in whole and b"%" not in whole:
+        return
     path = unquote_to_bytes(target.path.text)
     yield from (_Sighting("the path", found) for found in find(path))
     for pair in _pairs(target.query):

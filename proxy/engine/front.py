@@ -83,15 +83,16 @@ class Connection:
         self._record: Refused | None = None  # a refusal of the whole tunnel, already recorded
 
     async def serve(self) -> None:
-        """Serve the connection to its end; never raises."""
+        """Serve the connection to its end. What it raises is a bug of ours."""
         try:
             while not self.stopping and await self._one():
                 pass
             self._wire.close()
-        except Expired:
-            await self._too_slow()
         except WireError:
             self._wire.abort()
+        except BaseException:
+            self._wire.abort()  # a failure of ours, which the server reports; nobody is left waiting
+            raise
         finally:
             if self._identity is not None:
                 self._census.leave(self, *self._identity)
@@ -145,6 +146,9 @@ class Connection:
             return Refusal(Code.HEAD_TOO_LARGE, f"the head is larger than {terms.patience.head} octets")
         except MalformedHead as error:
             return Refusal(Code.MALFORMED, str(error))
+        except Expired:
+            wire.forgive()
+            return Refusal(Code.HEAD_TIMEOUT, "the request head did not arrive in time")
         wire.deadline = None
         return None if raw is None else parse_request(raw)
 
@@ -240,14 +244,6 @@ class Connection:
         if not keep:
             await reply.linger(self._wire, self._terms.now)
         return keep
-
-    async def _too_slow(self) -> None:
-        """A head that began and did not arrive in time."""
-        self._wire.forgive()
-        refused = await self._terms.enforcer.refuse(
-            Seen(self._wire.peer), Refusal(Code.HEAD_TIMEOUT, "the request head did not arrive in time")
-        )
-        await self._say(refused, "", keep=False)
 
 
 def _can_continue(head: RequestHead) -> bool:

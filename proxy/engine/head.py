@@ -20,11 +20,11 @@ _BARE = re.compile(rb"(?<!\r)\n|\r(?![\n]|\Z)")
 _END = b"\r\n\r\n"
 
 
-class HeadTooLarge(Exception):  # noqa: N818 - caught two lines up the stack and made a Refusal
+class HeadTooLarge(Exception):
     """The head exceeds its limit before its end was seen."""
 
 
-class MalformedHead(Exception):  # noqa: N818 - as above
+class MalformedHead(Exception):
     """The octets cannot become a head, whatever follows."""
 
 

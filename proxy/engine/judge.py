@@ -5,6 +5,7 @@ also the order of precedence of their refusals: identity, form, origin, destinat
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from proxy.credential import placeholder, swap
 from proxy.credential.swap import NoSwap, Plan
@@ -51,8 +52,7 @@ class Tunnel:
     presented: Presented | None
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(NamedTuple):
     """A call that policy allows: what is to be recorded, then credentialed, then sent."""
 
     principal: Principal

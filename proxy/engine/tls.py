@@ -9,7 +9,7 @@ import ssl
 _RECORD = 64 * 1024
 
 
-class Broken(Exception):  # noqa: N818 - a state of the connection: truncated, or not TLS any more
+class Broken(Exception):
     """A record did not decrypt, or the peer ended without close_notify. ``data`` came soundly before."""
 
     def __init__(self, data: bytes) -> None:

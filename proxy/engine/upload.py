@@ -6,7 +6,7 @@ has arrived with its head needs none.
 
 import asyncio
 
-from proxy.credential.placeholder import Found, StreamScanner
+from proxy.credential.placeholder import PREFIX, Found, StreamScanner, find
 from proxy.engine.body import CHUNKS, PLAIN, BadFraming, Body, Writer
 from proxy.engine.dial import Upstream
 from proxy.engine.head import Reading
@@ -14,7 +14,6 @@ from proxy.engine.judge import BODY_PLACEHOLDER
 from proxy.engine.wire import Cut, Expired, Gone, WireError
 from proxy.errors import Code, Refusal
 from proxy.http.guard import guard_trailers
-from proxy.credential.placeholder import PREFIX, find
 from proxy.http.message import Chunked, Framing, Headers, NoBody
 
 

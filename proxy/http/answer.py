@@ -5,7 +5,7 @@ used again. Fields that speak to one hop only end here, and so does Alt-Svc: it 
 around gatepass.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from proxy.errors import Code, Refusal
 from proxy.http import field
@@ -26,8 +26,7 @@ SWITCHING, NO_CONTENT, NOT_MODIFIED = 101, 204, 304
 _DROPPED = HOP_BY_HOP | {b"alt-svc", b"transfer-encoding", b"content-length"}
 
 
-@dataclass(frozen=True, slots=True)
-class GuardedResponse:
+class GuardedResponse(NamedTuple):
     """A response head that passed.
 
     ``keep_alive`` says whether the upstream connection may carry another request afterwards;
@@ -54,7 +53,7 @@ def _bodyless(status: int, method: str) -> bool:
     return method == "HEAD" or status < 200 or status in (NO_CONTENT, NOT_MODIFIED)  # noqa: PLR2004 - 1xx
 
 
-def _framing(  # noqa: PLR0911 - one return for each reason to refuse
+def _framing(
     head: ResponseHead, fields: Index, method: str
 ) -> Framing | Refusal:
     codings = fields.get(b"transfer-encoding")

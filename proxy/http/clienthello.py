@@ -38,7 +38,7 @@ class NotTls:
     reason: str
 
 
-class _Malformed(Exception):  # noqa: N818 - it is a verdict on the octets
+class _Malformed(Exception):
     """A length points outside of what holds it. Never leaves this file."""
 
 

@@ -12,7 +12,7 @@ the request may leave. Content-Length and Transfer-Encoding stay in their places
 the relay sends every body with the framing it came with.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from proxy.errors import Code, Refusal
 from proxy.http import field
@@ -37,8 +37,7 @@ _ONCE = (b"authorization", b"proxy-authorization", b"content-type", b"expect")
 _ROUTINE = (HOP_BY_HOP | {b"proxy-authorization", b"expect"}) - {b"upgrade"}
 
 
-@dataclass(frozen=True, slots=True)
-class Guarded:
+class Guarded(NamedTuple):
     """A request head that passed.
 
     ``upgrade`` is ``"websocket"`` or ``""``; ``expect_continue`` says that the agent waits for
@@ -93,7 +92,7 @@ def _connection(options: list[bytes]) -> Refusal | None:
     return None
 
 
-def _framing(  # noqa: PLR0911 - one return for each reason to refuse
+def _framing(
     head: RequestHead, fields: Index
 ) -> NoBody | Length | Chunked | Refusal:
     """Step 5, RFC 9112, 6.3."""

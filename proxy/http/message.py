@@ -6,13 +6,13 @@ they leave again.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 Header = tuple[bytes, bytes]
 Headers = tuple[Header, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHead:
+class RequestHead(NamedTuple):
     """A parsed request head. ``target`` is raw; ``version`` is ``"1.0"`` or ``"1.1"``."""
 
     method: str
@@ -21,8 +21,7 @@ class RequestHead:
     headers: Headers
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseHead:
+class ResponseHead(NamedTuple):
     """A parsed response head."""
 
     status: int

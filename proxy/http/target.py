@@ -120,7 +120,7 @@ def _absolute_form(method: str, raw: bytes, *, encoded_slash: bool) -> Target | 
     return _origin_form(rest, origin, notes, encoded_slash=encoded_slash)
 
 
-def parse_target(  # noqa: PLR0911 - one return for each reason to refuse
+def parse_target(
     method: str,
     raw: bytes,
     *,
@@ -161,7 +161,7 @@ def parse_target(  # noqa: PLR0911 - one return for each reason to refuse
     return _agrees(target.origin, hosts, version) or target
 
 
-def parse_connect(  # noqa: PLR0911 - one return for each reason to refuse
+def parse_connect(
     raw: bytes, hosts: Sequence[bytes] = ()
 ) -> tuple[Host, int] | Refusal:
     """Read the target of CONNECT (authority-form): a host and a port, both mandatory.

@@ -31,7 +31,8 @@ SCHEMA_FILE = "schema.cedarschema"
 POLICIES_FILE = "policies.json"
 _MAX_CACHED_PATH = 512
 _MAX_SHOWN = 200
-_MAX_RULINGS = 1024  # of some 2 KiB each; most are of the same second
+_MAX_RULINGS = 1024  # most are of the same second
+_MAX_REMEMBERED = 4096  # octets
 _NOTHING = b"null"
 
 
@@ -104,6 +105,8 @@ class RuleSet:
 
     def _remember(self, text: bytes, ruling: Ruling) -> None:
         """Evaluation is pure: the same input under the same rules has the same answer."""
+        if len(text) > _MAX_REMEMBERED:
+            return
         if len(self._rulings) >= _MAX_RULINGS:
             del self._rulings[next(iter(self._rulings))]
         self._rulings[text] = ruling

@@ -4,7 +4,7 @@ No type here has a usable default: absence of an answer is not constructible, le
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from proxy.errors import Refusal
 from proxy.http.canonical import Target
@@ -12,8 +12,7 @@ from proxy.identity.principal import Agent, Task
 from proxy.policy.catalogue import Service
 
 
-@dataclass(frozen=True, slots=True)
-class RequestFacts:
+class RequestFacts(NamedTuple):
     """Facts of one request that policy may read besides its target. No header values, no bodies.
 
     ``query_keys`` are the decoded names of the query parameters; ``upgrade`` is ``"websocket"`` or
@@ -27,8 +26,7 @@ class RequestFacts:
     time: int
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """What is asked: may ``agent``, under ``task``, send ``method`` to ``target``."""
 
     agent: Agent
