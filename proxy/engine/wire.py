@@ -5,7 +5,9 @@ deadlines that one ``Deadlines`` sweep checks, so that waiting costs no timer.
 """
 
 import asyncio
+import socket
 import ssl
+import struct
 from collections import deque
 from collections.abc import Callable
 from typing import cast
@@ -14,6 +16,8 @@ from proxy.engine.tls import Broken, Tls
 
 HIGH_WATER = 256 * 1024
 LOW_WATER = 64 * 1024
+FAREWELL = 30.0
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, zero seconds
 
 
 class WireError(Exception):
@@ -48,6 +52,8 @@ class Deadlines:
         now = self.now()
         for wire in [w for w in self.wires if w.deadline is not None and w.deadline <= now]:
             wire.deadline = None
+            if wire.closed:
+                wire.abort()  # it was to close once the peer has taken what is queued, and the peer does not
             wire.fail(Expired(wire))
 
 
@@ -207,7 +213,6 @@ class Wire(asyncio.Protocol):
         self._wake_reader()
         if self._writer is not None and not self._writer.done():
             self._writer.set_result(None)
-            self._writable = True
 
     def forgive(self) -> None:
         """Forget an ``Expired``, so that a last answer can be written and the connection lingered on."""
@@ -224,19 +229,23 @@ class Wire(asyncio.Protocol):
             self._transport.write_eof()
 
     def close(self) -> None:
-        """Close after what is queued has left."""
+        """Close after what is queued has left, or after ``FAREWELL`` seconds."""
         if self._closed:
             return
+        self.deadline = self._deadlines.now() + FAREWELL
         if self._tls is not None:
             self._send(self._tls.goodbye())
         self.on_gone = None
         self._transport.close()
 
     def abort(self) -> None:
-        """Close now, with a reset where the system allows; the peer sees a truncated message."""
+        """Close now, with a reset: an orderly end would complete a message that only closing delimits."""
         self.on_gone = None
-        if not self._closed:
-            self._transport.abort()
+        if self._closed:
+            return
+        if not self._transport.is_closing():  # else the descriptor may be another connection's by now
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._transport.abort()
 
     def cut(self) -> None:
         """Abort, and make whoever uses this wire see ``Cut``."""
