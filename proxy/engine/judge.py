@@ -14,8 +14,9 @@ from proxy.engine.facts import Seen
 from proxy.errors import Code, Refusal
 from proxy.exchange import Exchange, Step
 from proxy.http.canonical import Host, Origin, Target, parse_connect, parse_target, query_pairs
+from proxy.http.chunked import ChunkedDecoder
 from proxy.http.guard import Guarded, guard_request
-from proxy.http.message import Headers, NoBody, RequestHead, first, values
+from proxy.http.message import Chunked, Framing, Headers, Length, NoBody, RequestHead, first, values
 from proxy.identity.attribution import Attributor
 from proxy.identity.presented import Presented, presented
 from proxy.identity.principal import Principal
@@ -105,7 +106,7 @@ class Judge:
     async def request(
         self, exchange: Exchange, seen: Seen, caller: Caller, head: RequestHead, prefix: bytes
     ) -> Ready | Refusal:
-        """Judge one request; ``prefix`` is what of its body has already arrived."""
+        """Judge one request; ``prefix`` is what has arrived after its head."""
         principal = await self._attribute(exchange, seen, caller, head.headers)
         if isinstance(principal, Refusal):
             return principal
@@ -175,7 +176,7 @@ class Judge:
         prefix: bytes,
     ) -> Plan | Refusal | None:
         """Which placeholder is to be swapped where; a placeholder anywhere else is a refusal."""
-        if prefix and placeholder.find(prefix):
+        if prefix and placeholder.find(_body_of(prefix, guarded.framing)):
             return BODY_PLACEHOLDER
         plan = swap.plan(
             guarded.forward,
@@ -217,6 +218,13 @@ class Judge:
         if token is None:
             return Refusal(Code.IDENTITY_MISSING, "no Proxy-Authorization was sent")
         return token if isinstance(token, Refusal) else self._attributor.attribute(token, caller.peer, now)
+
+
+def _body_of(prefix: bytes, framing: Framing) -> bytes:
+    """What of the octets after the head is this request's body; behind it may come the next request."""
+    if isinstance(framing, Length):
+        return prefix[: framing.octets]
+    return b"".join(ChunkedDecoder().feed(prefix)) if isinstance(framing, Chunked) else b""
 
 
 BODY_PLACEHOLDER = Refusal(
