@@ -24,16 +24,22 @@ _SUBJECT = "task"
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
-    """A task that has begun. ``token`` and ``placeholders`` exist here and with the agent alone.
+class Standing:
+    """The task of a listener that has begun. ``placeholders`` exist here and with the agent alone.
 
     ``placeholders`` are by service; ``variables`` are the same by environment variable.
     """
 
     task: Task
-    token: str = field(repr=False)
     placeholders: dict[str, str] = field(repr=False)
     variables: dict[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Started(Standing):
+    """A task that has begun, and the session token that speaks for it."""
+
+    token: str = field(repr=False)
 
 
 def start_task(
@@ -70,33 +76,24 @@ def start_task(
         now=now,
         randomness=randomness,
     )
-    words = flaw(manifest)
-    if words:
-        return Problem(_SUBJECT, None, words)
-    task = make_task(manifest)
-    bound = [
-        service for service in services if service.credential and who.environment in service.environments
-    ]
-    placeholders = {
-        service.name: placeholder.mint(randomness(placeholder.MIN_RANDOMNESS)) for service in bound
-    }
-    variables = _variables(bound, placeholders)
-    if isinstance(variables, Problem):
-        return variables
-    store.create(task, manifest_bytes(manifest), _holdings(task, placeholders))
-    return Started(task, _token(task, keyring, randomness(16).hex()), placeholders, variables)
+    begun = _begin(store, manifest, services, randomness)
+    if isinstance(begun, Problem):
+        return begun
+    token = _token(begun.task, keyring, randomness(16).hex())
+    return Started(begun.task, begun.placeholders, begun.variables, token)
 
 
 def standing_task(
     store: TaskStore,
     registry: Registry,
+    services: Iterable[Service],
     *,
     agent: str,
     purpose: str,
     now: int,
     randomness: Callable[[int], bytes],
-) -> Task | Problem:
-    """Start the task of a listener with a fixed identity: no token, no placeholders, the longest life.
+) -> Standing | Problem:
+    """Start the task of a listener with a fixed identity: no token, and the longest life.
 
     :raises TaskStoreError: if the task cannot be kept; then there is none.
     """
@@ -112,15 +109,35 @@ def standing_task(
         now=now,
         randomness=randomness,
     )
+    return _begin(store, manifest, services, randomness)
+
+
+def bound_services(services: Iterable[Service], environment: str) -> list[Service]:
+    """Those whose credential a task in ``environment`` holds a placeholder for."""
+    return [service for service in services if service.credential and environment in service.environments]
+
+
+def _begin(
+    store: TaskStore, manifest: Manifest, services: Iterable[Service], randomness: Callable[[int], bytes]
+) -> Standing | Problem:
     words = flaw(manifest)
     if words:
         return Problem(_SUBJECT, None, words)
-    task = make_task(manifest)
-    store.create(task, manifest_bytes(manifest))
-    return task
+    task, bound = make_task(manifest), bound_services(services, manifest.environment)
+    placeholders = {
+        service.name: placeholder.mint(randomness(placeholder.MIN_RANDOMNESS)) for service in bound
+    }
+    variables = _variables(bound, placeholders)
+    if isinstance(variables, Problem):
+        return variables
+    store.create(task, manifest_bytes(manifest), _holdings(task, placeholders))
+    return Standing(task, placeholders, variables)
 
 
 def _agent(registry: Registry, agent_id: str | None) -> Agent | Problem:
+    if len(registry) == 0:
+        words = "no agent is registered, so nobody may call; add one, rules/README.md shows how"
+        return Problem(AGENTS_FILE, None, words)
     if agent_id is None:
         sole = registry.sole()
         if sole is None:

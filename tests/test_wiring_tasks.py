@@ -12,13 +12,13 @@ from proxy.errors import Refusal
 from proxy.identity.attribution import Attributor
 from proxy.identity.claims import MAX_SESSION_S
 from proxy.identity.presented import Presented
-from proxy.identity.principal import Agent, Principal, Task
+from proxy.identity.principal import Agent, Principal
 from proxy.identity.registry import Registry
 from proxy.policy.catalogue import Service
 from proxy.problems import Problem
 from proxy.store.keyring import Keyring
 from proxy.store.tasks import TaskStore, TaskStoreError
-from proxy.wiring_tasks import Started, standing_task, start_task
+from proxy.wiring_tasks import Standing, Started, standing_task, start_task
 
 NOW = 1_800_000_000
 CODER = Agent("coder", "development", "low", "ada", "grace", "fixes issues")
@@ -73,9 +73,15 @@ class World:
             **wishes,
         )
 
-    def standing(self, agent: str) -> Task | Problem:
+    def standing(self, agent: str) -> Standing | Problem:
         return standing_task(
-            self.store, self.registry, agent=agent, purpose="", now=NOW, randomness=self.randomness
+            self.store,
+            self.registry,
+            self.services,
+            agent=agent,
+            purpose="",
+            now=NOW,
+            randomness=self.randomness,
         )
 
 
@@ -141,7 +147,7 @@ def test_the_sole_agent_is_the_default_otherwise_it_is_named(world):
     assert world.start(agent="deployer").task.environment == "production"
     assert set(world.start(agent="deployer").placeholders) == {"prod"}
     world.registry = Registry.of([])
-    assert "0 agents" in world.start().message
+    assert "no agent is registered" in world.start().message
 
 
 @pytest.mark.parametrize(
@@ -191,10 +197,14 @@ def test_neither_token_nor_placeholders_are_in_the_store_or_in_a_repr(world):
 
 
 def test_a_listener_s_standing_task_is_kept_like_any_other(world):
-    task = world.standing("coder")
+    standing = world.standing("coder")
+    task = standing.task
     assert world.store.get(task.id).task == task
     assert task.scopes == ()
-    assert world.store.holdings(task) == ()
+    assert {held.service: held.placeholder_sha256 for held in world.store.holdings(task)} == {
+        service: digest(value.encode()) for service, value in standing.placeholders.items()
+    }
+    assert set(standing.variables) == {"FORGE_TOKEN", "GH_TOKEN", "MAIL_KEY"}
     assert task.expires_at - NOW == 366 * 86_400
     assert isinstance(world.standing("nobody"), Problem)
 

@@ -11,6 +11,9 @@ from urllib.parse import quote
 
 _PROXY = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 _NO_PROXY = ("NO_PROXY", "no_proxy")
+_JAVA = "JAVA_TOOL_OPTIONS"
+POINTING = frozenset({*_PROXY, _JAVA})
+"""The variables that say where the proxy is."""
 _BUNDLE = (
     "SSL_CERT_FILE",  # OpenSSL and what is built on it; Go on Linux
     "CURL_CA_BUNDLE",
@@ -29,16 +32,20 @@ _BUNDLE = (
 )
 
 
-def proxy_url(host: str, port: int, token: str) -> str:
-    """The URL that carries the session token as a password; every client understands it."""
+def proxy_url(host: str, port: int, token: str | None) -> str:
+    """The URL that carries the session token as a password; every client understands it.
+
+    Without a token it is that of a listener that carries the identity itself.
+    """
     authority = f"[{host}]" if ":" in host else host
-    return f"http://task:{quote(token, safe='-._~')}@{authority}:{port}"
+    identity = "" if token is None else f"task:{quote(token, safe='-._~')}@"
+    return f"http://{identity}{authority}:{port}"
 
 
 def variables(
     host: str,
     port: int,
-    token: str,
+    token: str | None,
     *,
     bundle: Path,
     truststore: Path | None,
@@ -51,22 +58,21 @@ def variables(
     found |= dict.fromkeys(_NO_PROXY, "")
     found |= dict.fromkeys(_BUNDLE, str(bundle))
     found["NODE_USE_ENV_PROXY"] = "1"  # Node's own fetch ignores the proxy variables without it
-    found["GIT_HTTP_PROXY_AUTHMETHOD"] = "basic"  # saves Git a round trip that ends in 407
-    found["JAVA_TOOL_OPTIONS"] = " ".join(_java(host, port, token, truststore))
+    if token is not None:
+        found["GIT_HTTP_PROXY_AUTHMETHOD"] = "basic"  # saves Git a round trip that ends in 407
+    found[_JAVA] = " ".join(_java(host, port, token, truststore))
     return found | dict(placeholders)
 
 
-def _java(host: str, port: int, token: str, truststore: Path | None) -> list[str]:
+def _java(host: str, port: int, token: str | None, truststore: Path | None) -> list[str]:
     """Java reads no proxy variables, and refuses Basic to a proxy until told otherwise."""
-    options = ["-Djdk.http.auth.tunneling.disabledSchemes=", "-Djdk.http.auth.proxying.disabledSchemes="]
+    options = ["-Dhttp.nonProxyHosts="]
     for scheme in ("http", "https"):
-        options += [
-            f"-D{scheme}.proxyHost={host}",
-            f"-D{scheme}.proxyPort={port}",
-            f"-D{scheme}.proxyUser=task",
-            f"-D{scheme}.proxyPassword={token}",
-        ]
-    options.append("-Dhttp.nonProxyHosts=")
+        options += [f"-D{scheme}.proxyHost={host}", f"-D{scheme}.proxyPort={port}"]
+        if token is not None:
+            options += [f"-D{scheme}.proxyUser=task", f"-D{scheme}.proxyPassword={token}"]
+    if token is not None:
+        options += [f"-Djdk.http.auth.{way}.disabledSchemes=" for way in ("tunneling", "proxying")]
     if truststore is not None:
         options += [
             f"-Djavax.net.ssl.trustStore={truststore}",

@@ -39,9 +39,7 @@ def serve(
         stop_for(loaded)
     prepared = prepare(loaded, observe=observe)
     if prepared.rules.ruleset is None:
-        tell(
-            "OBSERVING: there are no rules; every call is allowed and recorded, but to private and metadata addresses"
-        )
+        tell("OBSERVING: there are no rules; every call is allowed, but to private and metadata addresses")
     try:
         addresses = tuple(Listen(address=address) for address in listen) if listen else loaded.settings.listen
     except ValueError:

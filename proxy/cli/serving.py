@@ -33,7 +33,8 @@ def prepare(config: Config, *, observe: bool) -> Prepared:
     known = [name for name in files if name.endswith((".cedar", ".yaml"))]
     if not known and not observe:
         stop(
-            "there are no rules, so everything would be refused; `gatepass init` writes some, --observe only records"
+            "there are no rules, so everything would be refused; "
+            "`gatepass init` writes some, --observe only records"
         )
     rules = load(files if known else None)
     if isinstance(rules, list):

@@ -71,6 +71,20 @@ def publish(path: Path, data: bytes) -> None:
         raise KeyringError(f"{path} cannot be written: {error.strerror}") from error
 
 
+def keep(path: Path, data: bytes) -> None:
+    """Write a private file (0600), replacing another.
+
+    :raises KeyringError: if it cannot be written.
+    """
+    try:
+        draft = _draft(path)
+        write_new(draft, data)
+        draft.replace(path)
+        _sync_directory(path.parent)
+    except OSError as error:
+        raise KeyringError(f"{path} cannot be written: {error.strerror}") from error
+
+
 def write_new(path: Path, data: bytes, mode: int = _PRIVATE) -> None:
     """Write a file that must not exist yet, durably.
 
