@@ -21,8 +21,8 @@ class LogUnavailable(Exception):  # noqa: N818 - it is a state, and the answer t
 class Log(Protocol):
     """The audit log as the engine sees it."""
 
-    def append(self, entry: bytes) -> Awaitable[int]:
-        """Append one entry; resolves to its leaf index once it is durable.
+    def append(self, entry: bytes, *, urgent: bool = True) -> Awaitable[int]:
+        """Append one entry; resolves to its leaf index once it is durable. ``urgent``: somebody waits.
 
         :raises LogUnavailable: if it cannot be made durable; once raised it stays raised until restart.
         """

@@ -177,7 +177,7 @@ class Enforcer:
         self._later(record.event(self.stamp(None), kind, body))
 
     def _later(self, entry: bytes) -> None:
-        pending = asyncio.ensure_future(self._log.append(entry))
+        pending = asyncio.ensure_future(self._log.append(entry, urgent=False))
         self._outcomes.add(pending)
         pending.add_done_callback(self._appended)
 

@@ -31,6 +31,8 @@ __all__ = ["LogCorrupt", "LogInUse", "LogUnavailable", "TiledLog"]
 
 _Waiter = tuple[bytes, "asyncio.Future[int]"]
 _STOP: Final = None
+PATIENCE_S: Final = 0.005
+"""Seconds that an entry nobody waits for may wait for company."""
 _CLOSED: Final = "the log is closed"
 
 
@@ -56,6 +58,8 @@ class TiledLog:
         self._pending = _open_pending(tiles)
         self._queue: queue.SimpleQueue[_Waiter | None] = queue.SimpleQueue()
         self._failure: str | None = "the log has not been started"
+        self._held: list[_Waiter] = []
+        self._releasing = False  # a call to ``_release`` is scheduled
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -101,8 +105,11 @@ class TiledLog:
         self._thread = threading.Thread(target=self._run, name="gatepass-log", daemon=True)
         self._thread.start()
 
-    def append(self, entry: bytes) -> "asyncio.Future[int]":
+    def append(self, entry: bytes, *, urgent: bool = True) -> "asyncio.Future[int]":
         """Append one entry; resolves to its leaf index once it is durable. Call it on the loop.
+
+        What is not ``urgent`` waits for the next entry that is, or for ``PATIENCE_S``: a sync of its
+        own would make that next one wait for the disk twice.
 
         The future raises ``LogUnavailable`` if the entry could not be made durable, and from then on
         every later one does. A cancelled future does not take its entry back.
@@ -115,11 +122,23 @@ class TiledLog:
         if self._loop is None:
             raise LogUnavailable(self._failure)
         future = self._loop.create_future()
-        if self._failure is None:
-            self._queue.put((entry, future))
-        else:
+        if self._failure is not None:
             future.set_exception(LogUnavailable(self._failure))
+            return future
+        self._held.append((entry, future))
+        if urgent:
+            self._release()
+        elif not self._releasing:
+            self._releasing = True
+            self._loop.call_later(PATIENCE_S, self._release)
         return future
+
+    def _release(self) -> None:
+        """Hand everything held back to the writer, in order."""
+        self._releasing = False
+        held, self._held = self._held, []
+        for item in held:
+            self._queue.put(item)
 
     def close(self) -> None:
         """Make what is queued durable, sign the last checkpoint, release the lock. Blocks; safe to repeat."""
@@ -127,6 +146,7 @@ class TiledLog:
             return
         if self._thread is not None:
             self._failure = self._failure or _CLOSED
+            self._release()
             self._queue.put(_STOP)
             self._thread.join()
             if self._failure == _CLOSED:
