@@ -119,8 +119,12 @@ class Enforcer:
         try:
             return await step
         except Exception as error:  # noqa: BLE001 - the one place where anything may be caught: it refuses
-            self._alarm(f"internal error, the call was refused: {type(error).__name__}: {error}")
-            return Refusal(Code.INTERNAL, f"{type(error).__name__} while the call was being decided")
+            return self.failed(error, "decided")
+
+    def failed(self, error: Exception, doing: str) -> Refusal:
+        """Tell the operator of a failure of our own; the refusal is what the agent is told."""
+        self._alarm(f"internal error, the call was refused: {type(error).__name__}: {error}")
+        return Refusal(Code.INTERNAL, f"{type(error).__name__} while the call was being {doing}")
 
     async def _equip(self, admitted: Admitted, ready: Ready) -> Refusal | None:
         """Swap the placeholder for the credential, if there is one to swap."""

@@ -50,7 +50,10 @@ class Patience:
 
 
 class Transfer:
-    """One admitted call on its way. ``outcome`` is complete once ``run`` has returned or raised."""
+    """One admitted call on its way. ``outcome`` is complete once ``run`` has returned or raised.
+
+    ``answered``: the head of the final answer has left.
+    """
 
     def __init__(self, down: Reading, call: Admitted, pool: Pool, patience: Patience, clock: Clock) -> None:
         self.outcome = Outcome("complete")
@@ -63,7 +66,7 @@ class Transfer:
             down, call.guarded.framing, idle=patience.downstream_idle, patience=patience.first_byte
         )
         self._up: Upstream | None = None
-        self._answered = False
+        self.answered = False
         self._loop = asyncio.get_running_loop()
 
     async def run(self) -> bool | Refusal:
@@ -76,12 +79,14 @@ class Transfer:
             return await self._relay()
         except WireError as error:
             refusal = self._blame(error)
-            if self._answered or self.outcome.result in {"client_gone", "cut"}:
+            if self.answered or self.outcome.result in {"client_gone", "cut"}:
                 raise
             return refusal
         finally:
             self._down.wire.on_gone = None
             await self._upload.stop()
+            if self._upload.refusal is not None:
+                self._end("refused", self._upload.refusal)  # also where the answer was complete all the same
             self.outcome.up += self._upload.sent
             if self._up is not None:
                 self._up.wire.abort()
@@ -99,12 +104,14 @@ class Transfer:
     async def _exchange(self) -> tuple[Upstream, ResponseHead, GuardedResponse] | Refusal:
         """Send the request and await its final answer; a kept connection that died of age is tried anew once."""
         for fresh in (False, True):
+            self._wanted()
             up = await self._pool.acquire(self._call.key, fresh=fresh)
             if isinstance(up, Refusal):
                 return up
             reused = up.used > 0
             up.used += 1
             self._up, self.outcome.link, self.outcome.reused = up, up.link, reused
+            self._wanted()
             try:
                 self._send(up)
                 answer = await self._await_answer(up)
@@ -115,6 +122,11 @@ class Transfer:
                 continue
             return answer if isinstance(answer, Refusal) else (up, *answer)
         raise AssertionError  # the second connection is not a reused one, so its failure was raised
+
+    def _wanted(self) -> None:
+        """Nothing may leave once the agent has gone or its task is over, and a dial gives time for both."""
+        if self._down.wire.closed:
+            raise Gone(self._down.wire)
 
     def _repeatable(self) -> bool:
         """Only if idempotent, without a body that is half taken, and nothing of an answer has come."""
@@ -193,7 +205,7 @@ class Transfer:
             out += writer.piece(first)
         if body.done:
             out += writer.last(permitted(body.trailers))
-        self._answered = True
+        self.answered = True
         self._down.wire.write(out)
         if not body.done:
             await self._stream(up, body, writer)
@@ -245,7 +257,7 @@ class Transfer:
 
     async def _switch(self, up: Upstream, head: ResponseHead, guarded: GuardedResponse) -> bool:
         """101: from here on the octets are the two sides' own."""
-        self.outcome.status, self._answered = head.status, True
+        self.outcome.status, self.answered = head.status, True
         self._down.wire.write(format_response_head(head.status, guarded.reason, guarded.forward))
         up.wire.deadline = None
         sent, received = up.wire.sent, self._down.wire.sent
@@ -254,6 +266,8 @@ class Transfer:
         finally:
             self.outcome.up += up.wire.sent - sent
             self.outcome.down += self._down.wire.sent - received
+        up.wire.close()
+        self._up = None
         return False
 
     # -- ends --
@@ -308,6 +322,15 @@ async def relay(transfer: Transfer, call: Admitted, enforcer: Enforcer) -> bool 
             return result
         outcome.status = result.status
         return Refused(result, call.exchange.id, call.principal)
+    except WireError:
+        raise
+    except Exception as error:
+        if transfer.answered:
+            outcome.result, outcome.refusal = "cut", Refusal(Code.INTERNAL, type(error).__name__)
+            raise
+        refusal = enforcer.failed(error, "relayed")
+        outcome.result, outcome.refusal, outcome.status = "cut", refusal, refusal.status
+        return Refused(refusal, call.exchange.id, call.principal)
     except BaseException as error:
         if outcome.result == "complete":
             outcome.result, outcome.refusal = "cut", Refusal(Code.INTERNAL, type(error).__name__)
