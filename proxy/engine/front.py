@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from proxy.engine import reply
 from proxy.engine.enforce import Enforcer, Refused
-from proxy.engine.facts import Seen
+from proxy.engine.facts import Outcome, Seen
 from proxy.engine.head import HeadTooLarge, MalformedHead, Reading, parse_request
 from proxy.engine.intercept import Spoken, sniff
 from proxy.engine.judge import Caller, Tunnel
@@ -19,7 +19,7 @@ from proxy.engine.relay import Patience, Transfer, relay
 from proxy.engine.wire import Cut, Expired, Wire, WireError
 from proxy.errors import Code, Refusal
 from proxy.http.canonical import Origin
-from proxy.http.message import RequestHead
+from proxy.http.message import RequestHead, tokens
 from proxy.ports import Clock
 
 _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
@@ -81,6 +81,7 @@ class Connection:
         self._transfer: Transfer | None = None
         self._identity: tuple[str, str] | None = None
         self._record: Refused | None = None  # a refusal of the whole tunnel, already recorded
+        self._over: Refusal | None = None  # why it was cut
 
     async def serve(self) -> None:
         """Serve the connection to its end. What it raises is a bug of ours."""
@@ -99,6 +100,7 @@ class Connection:
 
     def cut(self, refusal: Refusal) -> None:
         """End the connection now: its task is over, or the drain deadline has passed."""
+        self._over = refusal
         if self._transfer is not None:
             self._transfer.cut(refusal)
         else:
@@ -165,8 +167,15 @@ class Connection:
         admitted = await terms.enforcer.admit(self._caller, head, self._reading.rest)
         if isinstance(admitted, Refused):
             return await self._say(admitted, head.method, keep=_can_continue(head))
+        crowded = self._crowded(admitted.principal.agent.id) if self._identity is None else None
+        if crowded is not None:
+            terms.enforcer.settle(admitted, Outcome("refused", crowded, crowded.status))
+            refused = Refused(crowded, admitted.exchange.id, admitted.principal)
+            return await self._say(refused, head.method, keep=False)
         self._enter(admitted.principal.agent.id, admitted.principal.task.id)
         self._transfer = Transfer(self._reading, admitted, terms.pool, terms.patience, terms.clock)
+        if self._over is not None:  # cut while it was being decided
+            self._transfer.cut(self._over)
         try:
             kept = await relay(self._transfer, admitted, terms.enforcer)
         finally:
@@ -188,12 +197,10 @@ class Connection:
         if isinstance(tunnel, Refused):
             return await self._say(tunnel, "CONNECT", keep=_can_continue(head))
         agent, task = tunnel.principal.agent.id, tunnel.principal.task.id
-        if self._census.by_agent.get(agent, 0) >= terms.connections_per_agent:
-            refusal = Refusal(
-                Code.TUNNELS_EXCEEDED, f"{agent} has {terms.connections_per_agent} connections", None, 1
-            )
+        crowded = self._crowded(agent)
+        if crowded is not None:
             return await self._say(
-                await terms.enforcer.refuse(self._seen(tunnel), refusal), "CONNECT", keep=False
+                await terms.enforcer.refuse(self._seen(tunnel), crowded), "CONNECT", keep=False
             )
         self._enter(agent, task)
         self._wire.write(_ESTABLISHED)
@@ -227,6 +234,12 @@ class Connection:
             seen.authority = f"{tunnel.host.name}:{tunnel.port}"
         return seen
 
+    def _crowded(self, agent: str) -> Refusal | None:
+        limit = self._terms.connections_per_agent
+        if self._census.by_agent.get(agent, 0) < limit:
+            return None
+        return Refusal(Code.TUNNELS_EXCEEDED, f"{agent} has {limit} connections", None, 1)
+
     def _enter(self, agent: str, task: str) -> None:
         """Count this connection for its agent and task; on a kept-alive one the task may change."""
         if self._identity == (agent, task):
@@ -247,8 +260,10 @@ class Connection:
 
 
 def _can_continue(head: RequestHead) -> bool:
-    """After a refusal the connection goes on only if no body is in the way."""
+    """After a refusal the connection goes on only if the agent wants it to and no body is in the way."""
     names = {name.lower() for name, _ in head.headers}
     if names & {b"content-length", b"transfer-encoding", b"upgrade"}:
+        return False
+    if b"close" in tokens(head.headers, b"connection"):
         return False
     return head.version == "1.1" or head.method == "CONNECT"
