@@ -12,8 +12,8 @@ class Forbidden:
     ``assert_untouched()`` is exact: it calls in itself and looks at everything that came before.
     """
 
-    def __init__(self, bind: str = "127.0.0.1") -> None:
-        self._listener = socket.create_server((bind, 0), backlog=128)
+    def __init__(self, bind: str = "127.0.0.1", port: int = 0) -> None:
+        self._listener = socket.create_server((bind, port), backlog=128)
         self.address: tuple[str, int] = self._listener.getsockname()
         self.host, self.port = self.address
         self.touches: list[tuple[str, int]] = []  # who connected, in order

@@ -139,11 +139,14 @@ async def world(
     private: bool = True,
     fixed: bool = False,
     hosts: Mapping[str, list[str]] | None = None,
+    cidr: str = "127.0.0.0/8",
+    egress: Mapping[str, object] | None = None,
     **settings: object,
 ) -> AsyncIterator[World]:
     """A sidecar in front of ``upstream``; by default ``tester`` may read, write and delete at ``api``.
 
-    ``private`` opens the upstream's loopback address; ``fixed`` gives the listener the task's identity.
+    ``private`` opens the upstream's addresses in ``cidr``; ``fixed`` gives the listener the task's identity.
+    ``egress`` are further settings of ``upstream``, ``settings`` those beside it.
     """
     async with upstream or Upstream("api.test") as up:
         scheme = "https" if up.tls else "http"
@@ -172,11 +175,11 @@ async def world(
                 "upstream": {
                     "hosts": {name: ["127.0.0.1"] for name in up.hosts} | dict(hosts or {}),
                     "allow_private": [
-                        {"host": name, "cidr": "127.0.0.0/8", "port": up.port} for name in up.hosts
+                        {"host": name, "cidr": cidr, "port": up.port} for name in up.hosts
                     ]
                     if private
                     else [],
-                    **dict(settings.get("upstream", {})),  # type: ignore[call-overload]
+                    **(egress or {}),
                 },
             }
         )
