@@ -5,13 +5,8 @@ decides is which part gets which other one.
 """
 
 import asyncio
-import hmac
-import os
-import socket
-import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -34,95 +29,19 @@ from proxy.engine.wire import Deadlines
 from proxy.http.address import AllowPrivate, name_refusal
 from proxy.http.canonical import Host, parse_host
 from proxy.identity.attribution import Attributor
-from proxy.identity.principal import Agent
-from proxy.identity.registry import Registry, parse_agents
-from proxy.policy.cedar import RuleSet, load_rules
-from proxy.policy.decision import Pdp
-from proxy.policy.observe import observe
 from proxy.ports import Resolver
-from proxy.problems import Problem
 from proxy.settings import Settings
+from proxy.store import bundles
 from proxy.store.keyring import Keyring
 from proxy.store.log import TiledLog
 from proxy.store.reader import since_boot
 from proxy.store.tasks import TaskBook
+from proxy.wiring_parts import Entropy, SystemClock, log_origin, log_seed, upstream_context
+from proxy.wiring_rules import Rules, load
+
+__all__ = ["TASKS", "Rules", "Sidecar", "load", "log_origin"]
 
 TASKS = "tasks.sqlite3"
-OBSERVER = Agent("observer", "development", "unrated", "", "", "observed without rules")
-
-
-class SystemClock:
-    """The machine's clocks, as ``ports.Clock``."""
-
-    def wall_ns(self) -> int:
-        """POSIX time in nanoseconds."""
-        return time.time_ns()
-
-    def mono_ns(self) -> int:
-        """Monotonic time in nanoseconds."""
-        return time.monotonic_ns()
-
-
-class Entropy:
-    """The system's randomness, fetched in pages: a system call for each record id would be felt."""
-
-    def __init__(self) -> None:
-        self._page = b""
-        self._at = 0
-
-    def __call__(self, octets: int) -> bytes:
-        """That many random octets, each given out once."""
-        if self._at + octets > len(self._page):
-            self._page, self._at = os.urandom(max(4096, octets)), 0
-        self._at += octets
-        return self._page[self._at - octets : self._at]
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """Everything under ``rules/``, validated: ``ruleset`` is None when only observing."""
-
-    registry: Registry
-    ruleset: RuleSet | None
-
-    @property
-    def pdp(self) -> Pdp:
-        """The policy decision point that these rules make."""
-        return self.ruleset if self.ruleset is not None else observe()
-
-
-def load(files: Mapping[str, bytes] | None) -> Rules | list[Problem]:
-    """Validate the files of ``rules/``; None means that there are no rules, and everything is observed."""
-    if files is None:
-        return Rules(Registry.of([OBSERVER]), None)
-    registry = parse_agents(files.get("agents.yaml", b"agents: []\n"), "agents.yaml")
-    ruleset = load_rules(files, list(registry) if isinstance(registry, Registry) else [])
-    problems = [
-        *(registry if isinstance(registry, list) else []),
-        *(ruleset if isinstance(ruleset, list) else []),
-    ]
-    if problems or isinstance(registry, list) or isinstance(ruleset, list):
-        return problems
-    return Rules(registry, ruleset)
-
-
-def upstream_context(roots: Path | None) -> ssl.SSLContext:
-    """TLS towards the APIs: the system's roots and every ``*.pem`` in ``roots``; 1.2 or newer, http/1.1.
-
-    :raises ssl.SSLError: a file in ``roots`` is not a certificate. :raises OSError: it cannot be read.
-    """
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    if roots is not None:
-        for path in sorted(roots.glob("*.pem")):
-            context.load_verify_locations(path)
-    return context
-
-
-def default_origin(log_name: str = "log") -> str:
-    """The log's name where none is configured: this machine's, and which of its logs."""
-    return f"gatepass/{socket.gethostname()}" + ("" if log_name == "log" else f"/{log_name}")
 
 
 def _open_log(settings: Settings, directory: Path, origin: str, seed: bytes) -> tuple[TiledLog, list[str]]:
@@ -133,13 +52,6 @@ def _open_log(settings: Settings, directory: Path, origin: str, seed: bytes) -> 
     lost = unfinished(since_boot(directory)) if log.recovered.unclean else []
     log.start()
     return log, lost
-
-
-def _log_seed(keyring: Keyring, log_name: str) -> bytes:
-    """Every log of a state directory has its own key, derived from the one seed (RFC 5869 would add nothing)."""
-    return (
-        keyring.log_seed if log_name == "log" else hmac.digest(keyring.log_seed, log_name.encode(), "sha256")
-    )
 
 
 def _destinations(
@@ -259,9 +171,11 @@ class Sidecar:
         :raises LogInUse: another sidecar uses this state directory. :raises LogCorrupt: see ``TiledLog``.
         :raises OSError: an address cannot be bound, or a file cannot be read or written.
         """
-        clock, loop = SystemClock(), asyncio.get_running_loop()
-        origin = settings.log.origin or default_origin(log_name)
-        log, lost = _open_log(settings, state / log_name, origin, _log_seed(keyring, log_name))
+        clock, entropy, loop = SystemClock(), Entropy(), asyncio.get_running_loop()
+        origin = log_origin(settings, log_name)
+        log, lost = _open_log(settings, state / log_name, origin, log_seed(keyring, log_name))
+        if rules.ruleset is not None:
+            bundles.keep(state / log_name, rules.ruleset.sha256, rules.ruleset.bundle)
         book = await TaskBook.open(state / TASKS, now=time.time)
         allowed = [AllowPrivate(rule.host, rule.cidr, rule.port) for rule in settings.upstream.allow_private]
         listening: list[
@@ -276,9 +190,9 @@ class Sidecar:
             judge=_judge(settings, rules, keyring, book, destinations, clock),
             log=log,
             clock=clock,
-            entropy=Entropy(),
+            entropy=entropy,
             origin=origin,
-            boot=ulid(time.time_ns(), os.urandom(10)),
+            boot=ulid(time.time_ns(), entropy(10)),
             credentials=StaticBroker(environment, mono_ns=clock.mono_ns),
             alarm=alarm,
         )
@@ -310,9 +224,9 @@ class Sidecar:
 
     def _announce(self, rules: Rules, lost: list[str]) -> None:
         recovery = self.log.recovered
-        self.enforcer.note("boot", {"unclean": recovery.unclean, "dropped_bytes": recovery.dropped_bytes})
-        for decision_id in lost:
+        for decision_id in lost:  # before ``boot``: whoever looks for them starts at the last one
             self.enforcer.note("outcome.unknown", {"decision_id": decision_id})
+        self.enforcer.note("boot", {"unclean": recovery.unclean, "dropped_bytes": recovery.dropped_bytes})
         self.enforcer.note(
             "rules.load",
             {
