@@ -24,7 +24,7 @@ from proxy.engine.head import (
 from proxy.engine.pool import Pool
 from proxy.engine.upload import Upload, permitted, upload_refusal
 from proxy.engine.wire import Cut, Expired, Gone, WireError
-from proxy.errors import Code, Refusal
+from proxy.errors import Code, Fault, Refusal
 from proxy.exchange import Step
 from proxy.http.answer import SWITCHING, GuardedResponse, guard_response
 from proxy.http.guard import with_host
@@ -94,7 +94,8 @@ class Transfer:
     async def _relay(self) -> bool | Refusal:
         answer = await self._exchange()
         if isinstance(answer, Refusal):
-            self._end("refused" if answer.status < 500 else "upstream_error", answer)  # noqa: PLR2004 - 5xx
+            theirs = answer.meaning.fault is Fault.UPSTREAM
+            self._end("upstream_error" if theirs else "refused", answer)
             return answer
         up, head, guarded = answer
         if head.status == SWITCHING:
