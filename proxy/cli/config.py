@@ -38,11 +38,28 @@ def load_config(
     base = Path() if file is None else file.parent
     return Config(
         settings=settings,
-        state=state or (base / settings.state if settings.state else state_dir()),
+        # absolute, because agents are given paths under it and may change their directory
+        state=(
+            state or (base / Path(settings.state).expanduser() if settings.state else state_dir())
+        ).absolute(),
         rules=_directory(rules, base, settings.rules),
         roots=_directory(None, base, settings.upstream.roots or "certs/upstream"),
         file=file,
     )
+
+
+def missing(config: Config) -> Problem | None:
+    """What is configured by name and not there: rules and roots whose absence must not pass for none."""
+    if config.rules is not None and not config.rules.is_dir():
+        return Problem(str(config.rules), None, "there is no such directory; `gatepass init` writes rules")
+    where = str(config.file)
+    settings = config.settings
+    if config.rules is None and "rules" in settings.model_fields_set:
+        words = f"rules: there is no directory {settings.rules}; `gatepass init` writes one"
+        return Problem(where, None, words)
+    if config.roots is None and settings.upstream.roots is not None:
+        return Problem(where, None, f"upstream.roots: there is no directory {settings.upstream.roots}")
+    return None
 
 
 def _directory(chosen: Path | None, base: Path, configured: str) -> Path | None:

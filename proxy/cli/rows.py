@@ -22,9 +22,14 @@ def _escape(code: int) -> str:
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"  # noqa: PLR2004 - four digits hold it
 
 
-def print_json(row: Mapping[str, object]) -> None:
+def as_json(row: Mapping[str, object]) -> str:
     """One JSON object on one line, all ASCII."""
-    print(json.dumps(row, sort_keys=True).replace("\x7f", "\\u007f"))
+    return json.dumps(row, sort_keys=True).replace("\x7f", "\\u007f")
+
+
+def print_json(row: Mapping[str, object]) -> None:
+    """Print one JSON object on one line, all ASCII."""
+    print(as_json(row))
 
 
 def print_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -3,11 +3,11 @@
 import asyncio
 import os
 import ssl
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from proxy.cli.config import Config
+from proxy.cli.config import Config, missing
 from proxy.cli.ending import stop, stop_for, tell
 from proxy.cli.rules import read_rules
 from proxy.engine.judge import Fixed
@@ -29,7 +29,10 @@ class Prepared:
 
 def prepare(config: Config, *, observe: bool) -> Prepared:
     """Read the rules and open the keys. ``observe`` decides what no rules mean; exits 2 on any problem."""
-    files = read_rules(config.rules) if config.rules is not None else {}
+    gone = missing(config)
+    if gone is not None:
+        stop_for([gone])
+    files = _read_rules(config.rules) if config.rules is not None else {}
     known = [name for name in files if name.endswith((".cedar", ".yaml"))]
     if not known and not observe:
         stop(
@@ -45,6 +48,13 @@ def prepare(config: Config, *, observe: bool) -> Prepared:
     except (KeyringError, OSError) as error:
         stop(f"the keys under {config.state} cannot be used: {error}")
     return Prepared(config, rules, keyring)
+
+
+def _read_rules(directory: Path) -> Mapping[str, bytes]:
+    try:
+        return read_rules(directory)
+    except OSError as error:
+        stop(f"{error.filename} cannot be read: {error.strerror}")
 
 
 async def start(
