@@ -25,6 +25,7 @@ INTERRUPTED = 130  # what shells give a program that SIGINT ended
 # In the order of a first day. The module has a function of the verb's name, or a group ``app``.
 _VERBS = {
     "run": "proxy.cli.run",
+    "init": "proxy.cli.init",
     "serve": "proxy.cli.serve",
     "task": "proxy.cli.task",
     "log": "proxy.cli.log",

@@ -201,10 +201,9 @@ def _warn() -> None:
     colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
     before, after = ("\x1b[1;30;43m", "\x1b[0m") if colour else ("", "")
     width = max(map(len, _BANNER)) + 2
-    for line in ("", *_BANNER, ""):
-        print_aside(
-            f"gatepass: {before}{' ' + line if line else '' if colour else '=' * width:<{width}}{after}"
-        )
+    rule = "" if colour else "=" * width
+    for words in (rule, *(f" {line}" for line in _BANNER), rule):
+        print_aside(f"gatepass: {before}{words.ljust(width) if colour else words}{after}")
 
 
 def _records(log: Path) -> Iterator[Record]:
