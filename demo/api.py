@@ -1,0 +1,67 @@
+"""The orders API: HTTPS with a CA of its own. It writes down which credential it saw.
+
+``python -m demo.api DIRECTORY``: the CA goes to ``DIRECTORY/roots/api.pem``, what was seen to
+``DIRECTORY/seen.jsonl``, the port to standard output.
+"""
+
+import json
+import ssl
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import trustme
+
+HOSTS = ("orders.demo.test", "collect.demo.test")
+
+
+class Api(BaseHTTPRequestHandler):
+    """Orders, for whoever knows the key."""
+
+    protocol_version = "HTTP/1.1"
+    seen: Path
+    key: str
+
+    def do_GET(self) -> None:
+        seen = {
+            "host": self.headers["Host"],
+            "path": self.path,
+            "authorization": self.headers["Authorization"],
+        }
+        with self.seen.open("a") as file:
+            file.write(json.dumps(seen) + "\n")
+        known = self.headers["Authorization"] == f"Bearer {self.key}"
+        self._answer(
+            *((200, {"orders": [{"id": 7, "item": "ink"}]}) if known else (401, {"error": "unknown key"}))
+        )
+
+    do_POST = do_GET
+
+    def _answer(self, status: int, content: object) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Standard error belongs to the demo."""
+
+
+def main(directory: Path, key: str) -> None:
+    """Serve until killed."""
+    authority = trustme.CA(organization_name="the orders API's own CA")
+    (directory / "roots").mkdir()
+    authority.cert_pem.write_to_path(directory / "roots" / "api.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(*HOSTS).configure_cert(context)
+    Api.seen, Api.key = directory / "seen.jsonl", key
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Api)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    print(server.server_address[1], flush=True)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.stdin.readline().strip())
