@@ -15,7 +15,7 @@ START_S = 30.0
 LOOPBACK = "127.0.0.1"
 
 
-class Failed(Exception):  # noqa: N818 - a state of the run, with its reason
+class Failed(Exception):
     """A system did not start, or did not do what every system has to do."""
 
 

@@ -112,6 +112,7 @@ _ASK = "Do not retry. Ask the operator to allow this call, or choose one that th
 _LATER = "Retry later; nothing was sent upstream."
 _TOKEN = "Send a valid session token as the password of Proxy-Authorization: Basic, or as Bearer."
 
+# fmt: off
 MEANING: dict[Code, Meaning] = {
     Code.MALFORMED: Meaning(400, _A, "The request is not well-formed HTTP/1.1", _BAD, _FIX),
     Code.HEADER_FORBIDDEN: Meaning(400, _A, "A header may not be sent like this", _BAD, _FIX),
@@ -219,6 +220,7 @@ MEANING: dict[Code, Meaning] = {
     Code.DRAINING: Meaning(503, _O, "gatepass is shutting down", "proxy_internal_error", _LATER),
     Code.INTERNAL: Meaning(500, _O, "gatepass failed and refused the call", "proxy_internal_error", _LATER),
 }
+# fmt: on
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ NEXT: dict[Step, frozenset[Step]] = {
 }
 
 
-class OutOfOrder(AssertionError):  # noqa: N818 - it is a bug of ours, not an error of anybody's input
+class OutOfOrder(AssertionError):
     """A step was taken that ``NEXT`` does not allow: a bug of ours, never the agent's."""
 
 

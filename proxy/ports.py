@@ -14,7 +14,7 @@ from proxy.errors import Refusal
 from proxy.identity.principal import Agent, Task
 
 
-class LogUnavailable(Exception):  # noqa: N818 - it is a state, and the answer to it is 503
+class LogUnavailable(Exception):
     """The log could not make a record durable. Nothing may leave."""
 
 
