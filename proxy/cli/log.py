@@ -1,63 +1,52 @@
 """``gatepass log``: read and verify the audit log (records: ``proxy.audit.record``)."""
 
 import base64
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from proxy.audit import Malformed
 from proxy.audit.note import Vkey
-from proxy.audit.record import Record, parse
+from proxy.audit.record import Record
 from proxy.audit.trace import Call, chain, refused
-from proxy.audit.verify import Broken, verify
+from proxy.audit.verify import Broken, Verified, verify
+from proxy.cli.ending import NEGATIVE
+from proxy.cli.logs import ConfigFile, Entry, LogDir, State, chosen, read, read_records, stop
 from proxy.cli.rows import harmless, print_json, print_rows
-from proxy.cli.state import default_log_dir
-from proxy.store.reader import entries
-from proxy.store.tiles import CHECKPOINT, PENDING, VKEY, Tiles
+from proxy.store.tiles import CHECKPOINT, VKEY, Tiles
 
 app = typer.Typer(help="Read and verify the audit log.", no_args_is_help=True)
 
-LogDir = Annotated[
-    Path | None, typer.Option("--log", help="Directory of the log.", show_default="the state directory's log")
-]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON lines.")]
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One entry with its leaf index; no record if it cannot be read."""
-
-    index: int
-    record: Record | None
-    problem: str
-
-
 @app.command()
-def show(log: LogDir = None, json: Json = False) -> None:
-    """Show every record."""
-    found = _read(_directory(log))
+def show(log: LogDir = None, state: State = None, config: ConfigFile = None, json: Json = False) -> None:
+    """Show every record.
+
+    Example: gatepass log show --json
+    """
+    found = read(chosen(log, state, config))
     if json:
         for entry in found:
-            record = entry.record
-            print_json(
-                {"index": entry.index, **({"record": record.raw} if record else {"problem": entry.problem})}
-            )
+            said = {"record": entry.record.raw} if entry.record else {"problem": entry.problem}
+            print_json({"log": entry.log, "index": entry.index, **said})
         return
-    columns = ("index", "time", "record", "agent", "task", "verdict", "method", "url", "status")
+    columns = ("log", "index", "time", "record", "agent", "task", "verdict", "method", "url", "status")
     print_rows(columns, (_show_row(entry) for entry in found))
 
 
 @app.command()
-def blocked(log: LogDir = None, json: Json = False) -> None:
-    """List the calls that were refused, and why."""
+def blocked(log: LogDir = None, state: State = None, config: ConfigFile = None, json: Json = False) -> None:
+    """List the calls that were refused, and why.
+
+    Example: gatepass log blocked
+    """
     columns = ("time", "agent", "task", "method", "url", "code", "rule", "detail")
-    readable = _readable(_read(_directory(log)))
-    found = refused(readable)
+    found = refused(read_records(chosen(log, state, config)))
     rows = [
         (
             *(_time(decision), decision.agent, decision.task, decision.method, decision.url),
@@ -73,14 +62,22 @@ def blocked(log: LogDir = None, json: Json = False) -> None:
 
 
 @app.command()
-def trace(task: str, log: LogDir = None, json: Json = False) -> None:
-    """Tell the story of one task: its events, its calls, what came of them."""
-    directory = _directory(log)
-    story = chain(_readable(_read(directory)), task)
+def trace(
+    task: Annotated[str, typer.Argument(help="The task's id.")],
+    log: LogDir = None,
+    state: State = None,
+    config: ConfigFile = None,
+    json: Json = False,
+) -> None:
+    """Tell the story of one task: its events, its calls, what came of them.
+
+    Example: gatepass log trace t-dplg6d76py4ulazz76gjulfwuy
+    """
+    logs = chosen(log, state, config)
+    story = chain(read_records(logs), task)
     if not story:
-        _stop(
-            f"the log in {directory} knows no task {harmless(task)}; `gatepass log show` lists what there is"
-        )
+        where = logs[0] if not logs[1:] else f"{logs[0]} and the {len(logs) - 1} beside it"
+        stop(f"the log in {where} knows no task {task}; `gatepass log show` lists what there is")
     if json:
         for item in story:
             if isinstance(item, Call):
@@ -96,76 +93,89 @@ def trace(task: str, log: LogDir = None, json: Json = False) -> None:
 @app.command(name="verify")
 def verify_log(
     log: LogDir = None,
+    state: State = None,
+    config: ConfigFile = None,
     key: Annotated[
-        str | None, typer.Option("--key", help="The verifier key you trust (name+id+key).")
+        list[str] | None,
+        typer.Option(
+            "--key", metavar="VKEY", help="A verifier key you trust (name+id+key); one for each log."
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Verify signature, hashes and order of the whole log. Exit status 1 if it does not hold."""
-    directory = _directory(log)
-    tiles = Tiles(directory)
-    vkey, trusted = _key(tiles, key), key is not None
-    result = verify(tiles, vkey)
-    if isinstance(result, Broken):
-        verdict = {"ok": False, "index": result.index, "what": result.what, "key": str(vkey)}
-        place = "the checkpoint" if result.index is None else f"index {result.index}"
-        line = f"BROKEN at {place}: {result.what}"
-    else:
-        root = base64.b64encode(result.root).decode()
-        verdict = {"ok": True, "origin": result.origin, "size": result.size, "root": root}
-        verdict |= {"unsigned": result.unsigned, "key": result.key, "key_given": trusted}
-        line = f"OK: all {result.size} entries are as they were signed"
-    if json:
-        print_json(verdict)
-    else:
-        print(harmless(line))
-        for name in ("origin", "size", "unsigned", "root", "key"):
-            if name in verdict:
-                print(f"{name}\t{harmless(str(verdict[name]))}")
-        if not trusted:
-            print(f"note\tthe key was found beside the log ({VKEY}); give the one you trust with --key")
-    if isinstance(result, Broken):
-        raise typer.Exit(1)
+    """Verify signature, hashes and order of each whole log. Exit status 1 if one does not hold.
 
-
-def _directory(log: Path | None) -> Path:
-    directory = log or default_log_dir()
-    tiles = Tiles(directory)
-    if not tiles.exists(CHECKPOINT) and not tiles.exists(PENDING):
-        _stop(f"there is no log in {directory}; name one with --log, or make a call through gatepass first")
-    return directory
-
-
-def _key(tiles: Tiles, given: str | None) -> Vkey:
-    text = given if given is not None else (tiles.read(VKEY) or b"").decode(errors="replace")
-    try:
-        return Vkey.parse(text.strip())
-    except Malformed as error:
-        if given is not None:
-            _stop(f"--key: {error}; it looks like the line in the log's file {VKEY}")
-        _stop(f"there is no usable key in {tiles.directory / VKEY}; give the one you trust with --key")
-
-
-def _stop(message: str) -> NoReturn:
-    print(f"gatepass log: {message}", file=sys.stderr)
-    raise typer.Exit(2)
-
-
-def _read(directory: Path) -> Iterator[Entry]:
-    for index, entry in enumerate(entries(directory)):
-        try:
-            yield Entry(index, parse(entry), "")
-        except Malformed as error:
-            yield Entry(index, None, str(error))
-
-
-def _readable(found: Iterator[Entry]) -> Iterator[Record]:
-    for entry in found:
-        if entry.record is None:
-            message = f"entry {entry.index} cannot be read ({entry.problem}); run `gatepass log verify`"
-            print(f"gatepass log: {message}", file=sys.stderr)
+    Example: gatepass log verify --key "$(cat trusted.vkey)"
+    """
+    logs = chosen(log, state, config)
+    keys = _keys(logs, key or [])
+    results = [(directory, vkey, verify(Tiles(directory), vkey)) for directory, vkey in keys]
+    for directory, vkey, result in results:
+        verdict = _verdict_of(result, vkey, trusted=bool(key)) | {"log": str(directory)}
+        if json:
+            print_json(verdict)
         else:
-            yield entry.record
+            _print_verdict(result, verdict, trusted=bool(key))
+    if any(isinstance(result, Broken) for _, _, result in results):
+        raise typer.Exit(NEGATIVE)
+
+
+def _verdict_of(result: Verified | Broken, vkey: Vkey, *, trusted: bool) -> dict[str, object]:
+    if isinstance(result, Broken):
+        return {"ok": False, "index": result.index, "what": result.what, "key": str(vkey)}
+    root = base64.b64encode(result.root).decode()
+    verdict: dict[str, object] = {"ok": True, "origin": result.origin, "size": result.size, "root": root}
+    return verdict | {"unsigned": result.unsigned, "key": result.key, "key_given": trusted}
+
+
+def _print_verdict(result: Verified | Broken, verdict: dict[str, object], *, trusted: bool) -> None:
+    if isinstance(result, Broken):
+        place = "the checkpoint" if result.index is None else f"index {result.index}"
+        print(harmless(f"BROKEN at {place}: {result.what}"))
+    else:
+        print(f"OK: all {result.size} entries are as they were signed")
+    for name in ("log", "origin", "size", "unsigned", "root", "key"):
+        if name in verdict:
+            print(f"{name}\t{harmless(str(verdict[name]))}")
+    if not trusted:
+        print(f"note\tthe key was found beside the log ({VKEY}); give the one you trust with --key")
+
+
+def _keys(logs: Sequence[Path], given: Sequence[str]) -> list[tuple[Path, Vkey]]:
+    """The key that each log is to be verified with: one of those given, else the one beside it.
+
+    With keys given none is taken from beside a log: it would prove nothing, and look as if it did.
+    """
+    if not given:
+        return [(directory, _key_beside(Tiles(directory))) for directory in logs]
+    try:
+        keys = [Vkey.parse(text.strip()) for text in given]
+    except Malformed as error:
+        stop(f"--key: {error}; it looks like the line in the log's file {VKEY}")
+    if not logs[1:] and not keys[1:]:
+        return [(logs[0], keys[0])]
+    found = []
+    for directory in logs:
+        name = _origin(Tiles(directory))
+        vkey = next((vkey for vkey in keys if vkey.name == name), None)
+        if vkey is None:
+            stop(f"no --key is for {name}, the log in {directory}; give it too, or name one log with --log")
+        found.append((directory, vkey))
+    return found
+
+
+def _origin(tiles: Tiles) -> str:
+    """What the log calls itself, in its checkpoint or beside it; only to choose a key by."""
+    text = tiles.read(CHECKPOINT) or tiles.read(VKEY) or b""
+    line = text.decode(errors="replace").partition("\n")[0]
+    return line if tiles.exists(CHECKPOINT) else line.partition("+")[0]
+
+
+def _key_beside(tiles: Tiles) -> Vkey:
+    try:
+        return Vkey.parse((tiles.read(VKEY) or b"").decode(errors="replace").strip())
+    except Malformed:
+        stop(f"there is no usable key in {tiles.directory / VKEY}; give the one you trust with --key")
 
 
 def _time(record: Record) -> str:
@@ -187,8 +197,8 @@ def _status(record: Record) -> str:
 def _show_row(entry: Entry) -> tuple[str, ...]:
     record = entry.record
     if record is None:
-        return (str(entry.index), "", f"({entry.problem})", "", "", "", "", "", "")
-    head = (str(entry.index), _time(record), record.kind, record.agent, record.task)
+        return (entry.log, str(entry.index), "", f"({entry.problem})", "", "", "", "", "", "")
+    head = (entry.log, str(entry.index), _time(record), record.kind, record.agent, record.task)
     return (*head, _verdict(record), record.method, record.url, _status(record))
 
 

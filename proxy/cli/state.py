@@ -13,8 +13,3 @@ def state_dir() -> Path:
     # the specification says that a relative path there is to be ignored
     base = Path(shared) if shared and Path(shared).is_absolute() else Path.home() / ".local" / "state"
     return base / "gatepass"
-
-
-def default_log_dir() -> Path:
-    """The directory of the audit log."""
-    return state_dir() / "log"

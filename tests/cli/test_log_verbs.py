@@ -63,8 +63,8 @@ def objects(result):
 
 def test_show(log):
     head, *rows = lines(run("show", "--log", log))
-    assert head == ["index", "time", "record", "agent", "task", "verdict", "method", "url", "status"]
-    assert [row[2] for row in rows] == [
+    assert head == ["log", "index", "time", "record", "agent", "task", "verdict", "method", "url", "status"]
+    assert [row[3] for row in rows] == [
         "boot",
         "task.open",
         "decision",
@@ -75,6 +75,7 @@ def test_show(log):
         "decision",
     ]
     assert rows[4] == [
+        log.name,
         "4",
         "2025-11-22T04:18:05.000Z",
         "decision",
@@ -185,8 +186,9 @@ def test_what_cannot_be_read_is_pointed_out(log):
     data = (log / "pending").read_bytes()
     (log / "pending").write_bytes(data.replace(b'"v":1', b'"v":7', 1))
     shown = lines(run("show", "--log", log))
-    assert shown[1][2] == "(not a record of version 1)"
+    assert shown[1][3] == "(not a record of version 1)"
     assert objects(run("show", "--json", "--log", log))[0] == {
+        "log": log.name,
         "index": 0,
         "problem": "not a record of version 1",
     }

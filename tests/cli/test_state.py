@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from proxy.cli.state import default_log_dir, state_dir
+from proxy.cli.state import state_dir
 
 
 def test_where_the_state_is(monkeypatch, tmp_path):
@@ -13,4 +13,4 @@ def test_where_the_state_is(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_STATE_HOME", "/var/state")
     assert state_dir() == Path("/var/state/gatepass")
     monkeypatch.setenv("GATEPASS_STATE", "/here")
-    assert default_log_dir() == Path("/here/log")
+    assert state_dir() == Path("/here")
