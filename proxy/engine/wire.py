@@ -79,6 +79,7 @@ class Wire(asyncio.Protocol):
         self._writer: asyncio.Future[None] | None = None
         self._tls: Tls | None = None
         self._closed = False
+        self._ended = False  # we have said that we send nothing more; loops raise on a later write
 
     # -- what the event loop calls --
 
@@ -174,8 +175,8 @@ class Wire(asyncio.Protocol):
     # -- writing --
 
     def write(self, data: bytes) -> None:
-        """Queue octets; ``drain`` before queueing much more."""
-        if self._closed:
+        """Queue octets; ``drain`` before queueing much more. After the end of our direction they are dropped."""
+        if self._ended or self.closed:
             return
         self.sent += len(data)
         if self._tls is None:
@@ -225,7 +226,8 @@ class Wire(asyncio.Protocol):
             return
         if self._tls is not None:
             self._send(self._tls.goodbye())
-        if self._transport.can_write_eof() and not self._transport.is_closing():
+        if not self._ended and not self._transport.is_closing():
+            self._ended = True
             self._transport.write_eof()
 
     def close(self) -> None:
@@ -291,7 +293,7 @@ class Wire(asyncio.Protocol):
         return self._tls.session if self._tls is not None else None
 
     def _send(self, data: bytes) -> None:
-        if data and not self._transport.is_closing():
+        if data and not self._ended and not self._transport.is_closing():
             self._transport.write(data)
 
     def _decrypt(self, tls: Tls) -> None:
