@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -60,6 +61,7 @@ async def _serve(prepared: Prepared, listen: tuple[Listen, ...], *, json: bool) 
     where = [f"{host}:{port}" for host, port in sidecar.addresses]
     if json:
         print_json({"listening": where, "state": str(prepared.config.state)})
+        sys.stdout.flush()  # whoever reads it through a pipe waits for this line, and nothing follows it
     else:
         tell(f"listening on {', '.join(where)}; state in {prepared.config.state}")
     await stopping.wait()
