@@ -4,6 +4,7 @@ What may be spoken is HTTP, under TLS or plain. The name in the ClientHello must
 (invariant 4). A leaf is minted for that host alone, whatever the ClientHello asked for.
 """
 
+import re
 import ssl
 from dataclasses import dataclass
 
@@ -15,6 +16,9 @@ from proxy.http.canonical import Host, HostKind
 from proxy.http.clienthello import ClientHello, Incomplete, NotTls, parse_client_hello
 
 _TLS_HANDSHAKE_RECORD = 0x16
+_HTTP = re.compile(rb"[A-Z]+ [^\r\n]* HTTP/\d")
+_MAX_LINE = 128 * 1024
+_TOLD_IN_TLS = frozenset({Code.SNI_MISMATCH, Code.SNI_MISSING})
 _REJECTIONS = (
     "UNKNOWN_CA",
     "BAD_CERTIFICATE",
@@ -41,10 +45,7 @@ async def sniff(reading: Reading, host: Host, leaves: LeafCache) -> Spoken | Ref
     if not first:
         return None
     if first[0] != _TLS_HANDSHAKE_RECORD:
-        reading.unread(first)
-        if first[:1].isalpha() and first[:1].isupper():
-            return Spoken("http")
-        return Refusal(Code.NOT_TLS, f"the first octet in the tunnel is 0x{first[0]:02x}")
+        return await _plain(reading, first)
     while isinstance(hello := parse_client_hello(first), Incomplete):
         more = await reading.some()
         if not more:
@@ -55,13 +56,27 @@ async def sniff(reading: Reading, host: Host, leaves: LeafCache) -> Spoken | Ref
     if isinstance(hello, NotTls):
         return Refusal(Code.NOT_TLS, "the tunnel starts like TLS and is not")
     refusal = _judge(hello, host)
-    if refusal is not None and refusal.code is not Code.SNI_MISMATCH:
+    if refusal is not None and refusal.code not in _TOLD_IN_TLS:
         return refusal
     context = leaves.context(host.name, host.kind is not HostKind.NAME)
     if isinstance(context, Refusal):
         return context
     failure = await _handshake(reading.wire, context, first)
-    return failure or Spoken("https", refusal)
+    # A client that checks the leaf against the name it asked for fails here because of that name.
+    return Spoken("https", refusal) if failure is None else refusal or failure
+
+
+async def _plain(reading: Reading, first: bytes) -> Spoken | Refusal:
+    """HTTP says so at the end of its first line; others (SSH, SMTP) begin with a capital letter, too."""
+    while first[:1].isupper() and b"\n" not in first and len(first) <= _MAX_LINE:
+        more = await reading.some()
+        if not more:
+            break
+        first += more
+    if _HTTP.match(first) is None:
+        return Refusal(Code.NOT_TLS, f"the tunnel begins with 0x{first[:4].hex()}, which is neither TLS nor HTTP")
+    reading.unread(first)
+    return Spoken("http")
 
 
 def _judge(hello: ClientHello, host: Host) -> Refusal | None:
