@@ -122,11 +122,12 @@ class Connection:
             return False
         self.busy = True
         try:
+            if self._record is not None:
+                method = "" if isinstance(head, Refusal) else head.method
+                return await self._say(self._record, method, keep=False)
             if isinstance(head, Refusal):
                 refused = await self._terms.enforcer.refuse(Seen(self._wire.peer), head)
                 return await self._say(refused, "", keep=False)
-            if self._record is not None:
-                return await self._say(self._record, head.method, keep=False)
             if head.method == "CONNECT":
                 return await self._connect(head)
             return await self._request(head)
