@@ -94,6 +94,9 @@ class Judge:
         principal = await self._attribute(exchange, seen, caller, head.headers)
         if isinstance(principal, Refusal):
             return principal
+        guarded = guard_request(head, max_headers=self._header_count, max_line=self._header_line)
+        if isinstance(guarded, Refusal):
+            return guarded
         asked = parse_connect(head.target, values(head.headers, b"host"))
         if isinstance(asked, Refusal):
             return asked
