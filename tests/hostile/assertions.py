@@ -116,6 +116,13 @@ async def untouched(w: World) -> None:
 # -- (c) --
 
 
+async def decided(w: World, count: int = 1) -> None:
+    """Until so many decisions are on record: for clients that are not told."""
+    async with asyncio.timeout(10):
+        while len(w.decisions) < count:
+            await asyncio.sleep(0.005)
+
+
 def denied(w: World, code: Code) -> Record:
     """The one decision on record is a refusal with ``code``, and nothing was forwarded."""
     records = w.decisions
