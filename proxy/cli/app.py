@@ -31,6 +31,7 @@ _VERBS = {
     "log": "proxy.cli.log",
     "policy": "proxy.cli.policy",
     "ca": "proxy.cli.ca",
+    "doctor": "proxy.cli.doctor",
 }
 # What follows the program that ``run`` runs is that program's, whatever it looks like.
 _SETTINGS = {"run": {"allow_interspersed_args": False}}

@@ -12,12 +12,12 @@ import shutil
 import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from proxy.cli.environment import JAVA
 from proxy.policy.catalogue import Service
 
 NOT_EXECUTABLE, NOT_FOUND = 126, 127  # POSIX.1-2017, Shell Command Language, 2.8.2
 _BY_SIGNAL = 128
 _OWN = "GATEPASS_"
-_JAVA = "JAVA_TOOL_OPTIONS"
 _SHORTEST_SECRET = 8  # a shorter value stands in other variables by chance
 _FORWARDED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
 _FROM_KEYBOARD = frozenset({signal.SIGINT, signal.SIGQUIT})
@@ -45,9 +45,9 @@ def child_environment(
         else:
             kept[name] = value
     given = dict(exports)
-    own = inherited.get(_JAVA, "")
-    if own and _JAVA in given and not any(secret in own for secret in secrets):
-        given[_JAVA] = f"{own} {given[_JAVA]}"  # the last of two equal options counts
+    own = inherited.get(JAVA, "")
+    if own and JAVA in given and not any(secret in own for secret in secrets):
+        given[JAVA] = f"{own} {given[JAVA]}"  # the last of two equal options counts
     return kept | given, sorted(taken)
 
 

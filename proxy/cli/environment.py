@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-_PROXY = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
-_NO_PROXY = ("NO_PROXY", "no_proxy")
-_JAVA = "JAVA_TOOL_OPTIONS"
-POINTING = frozenset({*_PROXY, _JAVA})
+PROXY = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
+NO_PROXY = ("NO_PROXY", "no_proxy")
+JAVA = "JAVA_TOOL_OPTIONS"
+NODE = "NODE_USE_ENV_PROXY"
+POINTING = frozenset({*PROXY, JAVA})
 """The variables that say where the proxy is."""
-_BUNDLE = (
+BUNDLE = (
     "SSL_CERT_FILE",  # OpenSSL and what is built on it; Go on Linux
     "CURL_CA_BUNDLE",
     "REQUESTS_CA_BUNDLE",
@@ -53,14 +54,14 @@ def variables(
 ) -> dict[str, str]:
     """Everything an agent's process needs, by variable. ``placeholders`` come last and win."""
     url = proxy_url(host, port, token)
-    found = dict.fromkeys(_PROXY, url)
+    found = dict.fromkeys(PROXY, url)
     # Empty, not absent: an inherited NO_PROXY would lead calls around the sidecar.
-    found |= dict.fromkeys(_NO_PROXY, "")
-    found |= dict.fromkeys(_BUNDLE, str(bundle))
-    found["NODE_USE_ENV_PROXY"] = "1"  # Node's own fetch ignores the proxy variables without it
+    found |= dict.fromkeys(NO_PROXY, "")
+    found |= dict.fromkeys(BUNDLE, str(bundle))
+    found[NODE] = "1"  # Node's own fetch ignores the proxy variables without it
     if token is not None:
         found["GIT_HTTP_PROXY_AUTHMETHOD"] = "basic"  # saves Git a round trip that ends in 407
-    found[_JAVA] = " ".join(_java(host, port, token, truststore))
+    found[JAVA] = " ".join(_java(host, port, token, truststore))
     return found | dict(placeholders)
 
 
