@@ -10,6 +10,9 @@ from dataclasses import dataclass
 MAX_HELLO = 32768
 """Octets of one ClientHello; current clients send up to about 2,000."""
 
+MAX_RECORDS = 32
+"""Records it may be spread over; the octets are read anew each time more come, so this bounds the work."""
+
 _HANDSHAKE, _CLIENT_HELLO = 22, 1
 _RECORD_HEAD, _MESSAGE_HEAD = 5, 4
 _MAX_RECORD = 1 << 14
@@ -99,7 +102,7 @@ def _message(data: bytes) -> bytes | Incomplete | NotTls:
     """Join the fragments of the first handshake message."""
     message = bytearray()
     at = 0
-    while True:
+    for _ in range(MAX_RECORDS):
         size = _record_size(data[at : at + _RECORD_HEAD])
         if not isinstance(size, int):
             return size
@@ -113,6 +116,7 @@ def _message(data: bytes) -> bytes | Incomplete | NotTls:
             return bytes(message[_MESSAGE_HEAD:end])
         if at > len(data):
             return Incomplete()
+    return NotTls("the ClientHello is in too many pieces")
 
 
 def _server_name(extension: _Reader) -> bytes:

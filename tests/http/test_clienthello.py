@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.http.clienthello import MAX_HELLO, ClientHello, Incomplete, NotTls, parse_client_hello
+from proxy.http.clienthello import MAX_HELLO, MAX_RECORDS, ClientHello, Incomplete, NotTls, parse_client_hello
 
 
 def flight(
@@ -87,6 +87,12 @@ def test_fragments_are_joined(cuts, data):
     assert parse_client_hello(wire) == parse_client_hello(HELLO)
     cut = data.draw(st.integers(0, len(wire) - 1))
     assert parse_client_hello(wire[:cut]) == Incomplete()
+
+
+def test_too_many_pieces_are_no_client_hello():
+    pieces = [record(bytes([octet])) for octet in HELLO[5:]]
+    assert isinstance(parse_client_hello(b"".join(pieces[: MAX_RECORDS - 1])), Incomplete)
+    assert isinstance(parse_client_hello(b"".join(pieces)), NotTls)
 
 
 def test_encrypted_client_hello_is_seen():
