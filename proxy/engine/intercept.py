@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from proxy.engine.head import Reading
 from proxy.engine.leaf_cache import LeafCache
-from proxy.engine.wire import Gone, Wire
+from proxy.engine.wire import Wire
+from proxy.engine.wire_error import Gone
 from proxy.errors import Code, Refusal
 from proxy.http.canonical import Host, HostKind
 from proxy.http.clienthello import ClientHello, Incomplete, NotTls, parse_client_hello
@@ -104,5 +105,6 @@ async def _handshake(wire: Wire, context: ssl.SSLContext, first: bytes) -> Refus
             )
         return Refusal(Code.TLS_HANDSHAKE, f"the TLS handshake with the client failed: {reason.lower()}")
     except Gone:
-        return Refusal(Code.TLS_HANDSHAKE, "the client closed the connection during the TLS handshake")
+        # The leaf has been sent; not every library says why it leaves then (Python's asyncio does not).
+        return Refusal(Code.TLS_CLIENT_REJECT, "the client closed the connection when it had the certificate")
     return None
