@@ -8,7 +8,7 @@ variables that ``task start`` prints, and nothing else that tells them of a prox
 import contextlib
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,10 +86,6 @@ class Deployed:
         assert [(each.code, each.rule) for each in refusals] == [("policy_deny", rule)], refusals
         return refusals[0]
 
-    def is_verified(self) -> Verified:
-        """The log holds."""
-        return verified(self.log)
-
 
 def _arrived(received) -> tuple[str, str, str]:
     host = (received.head.get("host") or b"").decode().partition(":")[0]
@@ -115,35 +111,23 @@ def is_refusal(told: Mapping[str, object], rule: str = CLOSED) -> bool:
 
 
 def configure(
-    directory: Path,
-    upstream: Upstream,
-    *,
-    services: Iterable[Entry] | None = None,
-    policies: Iterable[str] = (),
-    **settings: object,
+    directory: Path, upstream: Upstream, *, place: Mapping[str, Entry] | None = None, **settings: object
 ) -> Path:
-    """Rules, roots and ``gatepass.yaml`` for a sidecar in front of ``upstream``; further services are allowed."""
-    port, scheme = upstream.port, "https" if upstream.tls else "http"
-    api = demo_rules.service(
-        "api",
-        "api.test",
-        ports=[port],
-        schemes=[scheme],
-        credential=demo_rules.from_env("API_TOKEN"),
-    )
-    closed = demo_rules.service("closed", "closed.test", ports=[port], schemes=[scheme])
-    given = [api] if services is None else list(services)
-    writable = [
-        demo_rules.permit(f"{each['name']}-is-open", actions=("read", "write"), on=str(each["name"]))
-        for each in given
-    ]
+    """Rules, roots and ``gatepass.yaml`` for a sidecar in front of ``upstream``; ``place`` as ``from_env`` has it."""
+    reached: dict[str, list[str] | list[int]] = {
+        "ports": [upstream.port],
+        "schemes": ["https" if upstream.tls else "http"],
+    }
+    credential = demo_rules.from_env("API_TOKEN", **(place or {}))
     demo_rules.write_rules(
         directory / "rules",
-        services=[*given, closed],
+        services=[
+            demo_rules.service("api", "api.test", credential=credential, **reached),
+            demo_rules.service("closed", "closed.test", **reached),
+        ],
         policies=[
-            *writable,
+            demo_rules.permit("tester-uses-api", actions=("read", "write")),
             demo_rules.forbid(CLOSED, actions=("read", "write", "delete"), on="closed"),
-            *policies,
         ],
     )
     upstream.write_ca(directory / "roots")
@@ -153,7 +137,7 @@ def configure(
         rules=directory / "rules",
         roots=directory / "roots",
         hosts={name: ["127.0.0.1"] for name in upstream.hosts},
-        private=[(name, port) for name in upstream.hosts],
+        private=[(name, upstream.port) for name in upstream.hosts],
         **settings,
     )
 
@@ -175,28 +159,25 @@ async def deployed(
     directory: Path,
     upstream: Upstream | None = None,
     *,
-    services: Iterable[Entry] | None = None,
-    credentials: Mapping[str, str] | None = None,
+    place: Mapping[str, Entry] | None = None,
     **settings: object,
 ) -> AsyncIterator[Deployed]:
     """A deployment; on the way out the sidecar must stop with exit status 0 and leave a log that holds.
 
-    ``services`` makes the catalogue from the port, ``credentials`` are in the sidecar's environment.
+    ``place`` says where the API's credential stands, ``settings`` are further ones of ``gatepass.yaml``.
     """
     async with upstream or Upstream("api.test", "closed.test") as up:
-        config = configure(directory, up, services=services, **settings)
-        home = directory / "home"
-        secrets = {"API_TOKEN": SECRET} if credentials is None else dict(credentials)
-        sidecar = await Sidecar.start(config, home=directory / "sidecar", **secrets)
+        config = configure(directory, up, place=place, **settings)
+        sidecar = await Sidecar.start(config, home=directory / "sidecar", API_TOKEN=SECRET)
         try:
-            task, variables = await start_task(config, sidecar, home)
+            task, variables = await start_task(config, sidecar, directory / "home")
             yield Deployed(directory, config, up, sidecar, task, variables)
         finally:
             status = await sidecar.stop()
         assert status == 0, sidecar.stderr
         assert verified(directory / "state" / "log").unsigned == 0
-        leaked = [name for name in secrets.values() if any_file_holds(directory / "state", name)]
-        assert not leaked, "a live credential was written to the state directory"
+        assert not any_file_holds(directory / "state", SECRET)
+        assert SECRET not in sidecar.stderr
 
 
 def any_file_holds(directory: Path, text: str) -> bool:
