@@ -25,7 +25,7 @@ from proxy.engine.leaf_cache import LeafCache
 from proxy.engine.pool import Pool
 from proxy.engine.relay import Patience
 from proxy.engine.server import Listener, Server
-from proxy.engine.wire import Deadlines
+from proxy.engine.deadlines import Deadlines
 from proxy.http.address import AllowPrivate, name_refusal
 from proxy.http.canonical import Host, parse_host
 from proxy.identity.attribution import Attributor

@@ -6,7 +6,7 @@ A ``Body`` stops exactly where its message ends; what was read too far stays in 
 from typing import Protocol
 
 from proxy.engine.head import Reading
-from proxy.engine.wire import WireError
+from proxy.engine.wire_error import WireError
 from proxy.http.chunked import LAST, ChunkedDecoder, encode, format_trailers
 from proxy.http.message import Chunked, Framing, Headers, Length, NoBody, UntilClose
 

@@ -10,8 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
+from proxy.engine.deadlines import Deadlines
 from proxy.engine.head import Reading
-from proxy.engine.wire import Deadlines, Expired, Gone, Wire
+from proxy.engine.wire import Wire
+from proxy.engine.wire_error import Expired, Gone
 from proxy.errors import Code, Refusal
 from proxy.http.address import AllowPrivate, vet
 from proxy.http.canonical import Host, HostKind, Origin

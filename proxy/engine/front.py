@@ -16,7 +16,8 @@ from proxy.engine.judge import Caller, Tunnel
 from proxy.engine.leaf_cache import LeafCache
 from proxy.engine.pool import Pool
 from proxy.engine.relay import Patience, Transfer, relay
-from proxy.engine.wire import Cut, Expired, Wire, WireError
+from proxy.engine.wire import Wire
+from proxy.engine.wire_error import Cut, Expired, WireError
 from proxy.errors import Code, Refusal
 from proxy.http.canonical import Origin
 from proxy.http.message import RequestHead, tokens
@@ -111,7 +112,7 @@ class Connection:
         self.stopping = True
         if not self.busy:
             self._wire.close()
-            self._wire.fail(Cut(self._wire))
+            self._wire.fail(Cut)
 
     # -- one request --
 

@@ -75,7 +75,9 @@ async def _plain(reading: Reading, first: bytes) -> Spoken | Refusal:
             break
         first += more
     if _HTTP.match(first) is None:
-        return Refusal(Code.NOT_TLS, f"the tunnel begins with 0x{first[:4].hex()}, which is neither TLS nor HTTP")
+        return Refusal(
+            Code.NOT_TLS, f"the tunnel begins with 0x{first[:4].hex()}, which is neither TLS nor HTTP"
+        )
     reading.unread(first)
     return Spoken("http")
 

@@ -23,7 +23,7 @@ from proxy.engine.head import (
 )
 from proxy.engine.pool import Pool
 from proxy.engine.upload import Upload, permitted, upload_refusal
-from proxy.engine.wire import Cut, Expired, Gone, WireError
+from proxy.engine.wire_error import Cut, Expired, Gone, WireError
 from proxy.errors import Code, Fault, Refusal
 from proxy.exchange import Step
 from proxy.http.answer import SWITCHING, GuardedResponse, guard_response

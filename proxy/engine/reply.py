@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from proxy.engine.enforce import Refused
 from proxy.engine.head import format_response_head
-from proxy.engine.wire import Wire, WireError
+from proxy.engine.wire import Wire
+from proxy.engine.wire_error import WireError
 from proxy.http.problem import problem, reason_phrase
 
 _LINGER_OCTETS = 1_048_576

@@ -7,9 +7,10 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from proxy.engine.deadlines import Deadlines
 from proxy.engine.front import Census, Connection, Terms
 from proxy.engine.judge import Caller, Fixed
-from proxy.engine.wire import Deadlines, Wire
+from proxy.engine.wire import Wire
 from proxy.errors import Code, Refusal
 
 _SWEEP = 0.25

@@ -11,7 +11,7 @@ from proxy.engine.body import CHUNKS, PLAIN, BadFraming, Body, Writer
 from proxy.engine.dial import Upstream
 from proxy.engine.head import Reading
 from proxy.engine.judge import BODY_PLACEHOLDER
-from proxy.engine.wire import Cut, Expired, Gone, WireError
+from proxy.engine.wire_error import Cut, Expired, Gone, WireError
 from proxy.errors import Code, Refusal
 from proxy.http.guard import guard_trailers
 from proxy.http.message import Chunked, Framing, Headers, NoBody
@@ -23,7 +23,7 @@ class Upload:
     __slots__ = ("_body", "_down", "_idle", "_patience", "_scanner", "_task", "_writer", "refusal", "sent")
 
     def __init__(self, down: Reading, framing: Framing, *, idle: float, patience: float) -> None:
-        """``idle`` and ``patience``: how many seconds the agent may pause, and the API after the last octet."""
+        """``idle``, ``patience``: seconds the agent may pause, and the API after the last octet."""
         self.refusal: Refusal | None = None
         self.sent = 0
         self._down = down

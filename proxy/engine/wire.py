@@ -12,49 +12,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import cast
 
+from proxy.engine.deadlines import Deadlines
 from proxy.engine.tls import Broken, Tls
+from proxy.engine.wire_error import Cut, Expired, Gone, WireError
 
 HIGH_WATER = 256 * 1024
 LOW_WATER = 64 * 1024
 FAREWELL = 30.0
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, zero seconds
-
-
-class WireError(Exception):
-    """A wait on a wire that will not be answered; ``wire`` tells whose fault it is."""
-
-    def __init__(self, wire: "Wire") -> None:
-        super().__init__(wire.peer)
-        self.wire = wire
-
-
-class Gone(WireError):
-    """The peer vanished: reset, or closed without TLS close_notify."""
-
-
-class Expired(WireError):
-    """The wire's deadline passed while waiting."""
-
-
-class Cut(WireError):
-    """The wire was cut by us, because its task ended or the sidecar stops."""
-
-
-class Deadlines:
-    """Every wire that lives, and the sweep that ends the overdue ones."""
-
-    def __init__(self, now: Callable[[], float]) -> None:
-        self.now = now
-        self.wires: set[Wire] = set()
-
-    def sweep(self) -> None:
-        """Wake whoever waits on a wire whose deadline has passed."""
-        now = self.now()
-        for wire in [w for w in self.wires if w.deadline is not None and w.deadline <= now]:
-            wire.deadline = None
-            if wire.closed:
-                wire.abort()  # it was to close once the peer has taken what is queued, and the peer does not
-            wire.fail(Expired(wire))
 
 
 class Wire(asyncio.Protocol):
@@ -73,7 +38,7 @@ class Wire(asyncio.Protocol):
         self._size = 0
         self._reading = True
         self._eof = False
-        self._error: Exception | None = None
+        self._error: type[WireError] | None = None
         self._reader: asyncio.Future[None] | None = None
         self._writable = True
         self._writer: asyncio.Future[None] | None = None
@@ -84,6 +49,7 @@ class Wire(asyncio.Protocol):
     # -- what the event loop calls --
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See ``asyncio.Protocol``, as the five below."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=HIGH_WATER, low=LOW_WATER)
         self._deadlines.wires.add(self)
@@ -92,7 +58,7 @@ class Wire(asyncio.Protocol):
         if self._accepted is not None:
             self._accepted(self)
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes) -> None:  # noqa: D102 - the base class says it
         self.received += len(data)
         if self._tls is None:
             self._push(data)
@@ -103,7 +69,7 @@ class Wire(asyncio.Protocol):
         else:
             self._decrypt(self._tls)
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> bool:  # noqa: D102 - the base class says it
         if self._tls is None:
             self._eof = True
         else:
@@ -113,16 +79,16 @@ class Wire(asyncio.Protocol):
         self._wake_reader()
         return True  # half-open: the other direction goes on until we close it
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002, D102 - the base class's
         self._deadlines.wires.discard(self)
         self._closed = True
-        self.fail(Gone(self))
+        self.fail(Gone)
         self._tell_gone()
 
-    def pause_writing(self) -> None:
+    def pause_writing(self) -> None:  # noqa: D102 - the base class says it
         self._writable = False
 
-    def resume_writing(self) -> None:
+    def resume_writing(self) -> None:  # noqa: D102 - the base class says it
         self._writable = True
         if self._writer is not None and not self._writer.done():
             self._writer.set_result(None)
@@ -150,7 +116,7 @@ class Wire(asyncio.Protocol):
             if self._eof:
                 return b""
             if self._error is not None:
-                raise self._error
+                raise self._error(self)
             await self._wait_readable()
 
     async def _wait_readable(self) -> None:
@@ -175,7 +141,7 @@ class Wire(asyncio.Protocol):
     # -- writing --
 
     def write(self, data: bytes) -> None:
-        """Queue octets; ``drain`` before queueing much more. After the end of our direction they are dropped."""
+        """Queue octets; ``drain`` before queueing much more. After our direction's end they are dropped."""
         if self._ended or self.closed:
             return
         self.sent += len(data)
@@ -196,19 +162,19 @@ class Wire(asyncio.Protocol):
         """Wait until the peer has taken enough. Raises as ``read`` does."""
         while not self._writable:
             if self._error is not None:
-                raise self._error
+                raise self._error(self)
             self._writer = asyncio.get_running_loop().create_future()
             try:
                 await self._writer
             finally:
                 self._writer = None
         if self._closed and self._error is not None:
-            raise self._error
+            raise self._error(self)
 
     # -- ending --
 
-    def fail(self, error: Exception) -> None:
-        """Make every present and later wait on this wire raise ``error``; the first error stays."""
+    def fail(self, error: type[WireError]) -> None:
+        """Make every present and later wait on this wire raise ``error``; the first one stays."""
         if self._error is None:
             self._error = error
         self._wake_reader()
@@ -217,7 +183,7 @@ class Wire(asyncio.Protocol):
 
     def forgive(self) -> None:
         """Forget an ``Expired``, so that a last answer can be written and the connection lingered on."""
-        if isinstance(self._error, Expired):
+        if self._error is Expired:
             self._error = None
 
     def end(self) -> None:
@@ -251,7 +217,7 @@ class Wire(asyncio.Protocol):
 
     def cut(self) -> None:
         """Abort, and make whoever uses this wire see ``Cut``."""
-        self.fail(Cut(self))
+        self.fail(Cut)
         self.abort()
 
     @property
@@ -279,7 +245,7 @@ class Wire(asyncio.Protocol):
             while not tls.advance():
                 self._send(tls.output())
                 if self._error is not None:
-                    raise self._error
+                    raise self._error(self)
                 await self._wait_readable()
         except ssl.SSLEOFError:
             raise Gone(self) from None
@@ -304,7 +270,7 @@ class Wire(asyncio.Protocol):
             if broken.data:
                 self._push(broken.data)
             self._send(tls.output())
-            self.fail(Gone(self))
+            self.fail(Gone)
             self._tell_gone()
             return
         self._send(tls.output())
