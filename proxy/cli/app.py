@@ -129,6 +129,8 @@ def _misused(error: Exception) -> int:
 def _failed(error: Exception) -> int:
     if os.environ.get("GATEPASS_DEBUG") == "1":
         traceback.print_exception(error)
+    elif isinstance(error, OSError) and error.filename is not None:
+        tell(f"{error.filename}: {error.strerror}")
     else:
         name = type(error).__name__
         tell(f"this should not have happened: {name}: {error}; GATEPASS_DEBUG=1 shows where")

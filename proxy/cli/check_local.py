@@ -17,7 +17,7 @@ from proxy.cli.rules import read_rules
 from proxy.policy.catalogue import Service
 from proxy.settings import Listen
 from proxy.store.in_use import in_use
-from proxy.store.keyring import Keyring, KeyringError, system_roots
+from proxy.store.keyring import KeyExposed, Keyring, KeyringError, system_roots
 from proxy.wiring import Rules, load
 
 _SANE = (datetime(2025, 1, 1, tzinfo=UTC).timestamp(), datetime(2100, 1, 1, tzinfo=UTC).timestamp())
@@ -57,8 +57,10 @@ def check_keys(state: Path) -> tuple[Keyring | None, Finding]:
     except OSError as error:
         words = f"{error.filename} cannot be read: {error.strerror}"
         return None, fail("keys", words, f"run gatepass as the user who owns {state}")
+    except KeyExposed as error:
+        return None, fail("keys", str(error), f"move {state / 'keys'} away and restart: new keys are made")
     except KeyringError as error:
-        return None, fail("keys", str(error), "see left; a key that others could read is to be replaced")
+        return None, fail("keys", str(error), f"restore {state / 'keys'} from a backup")
     end = keyring.ca_cert.not_valid_after_utc
     words = f"private; the CA is valid until {end:%Y-%m-%d}"
     left = end - datetime.now(UTC)

@@ -29,7 +29,10 @@ def check(
     rules: Annotated[Path, typer.Option(help="Directory of the rules.")] = Path("rules"),
     json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
 ) -> None:
-    """Read all rules as the proxy would: print every problem with its file and line, or what there is."""
+    """Read all rules as the proxy would: print every problem with its file and line, or what there is.
+
+    Example: gatepass policy check --rules rules
+    """
     files = _read(rules)
     agents = parse_agents(files[_AGENTS], _AGENTS) if _AGENTS in files else Registry(())
     loaded = load_rules(files, agents if isinstance(agents, Registry) else None)

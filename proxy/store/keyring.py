@@ -102,7 +102,8 @@ class Keyring:
     def bundle(self, system_roots: bytes) -> bytes:
         """The system's roots (PEM) and the CA's certificate, also written to ``ca-bundle.pem``."""
         roots = system_roots if not system_roots or system_roots.endswith(b"\n") else system_roots + b"\n"
-        bundle = roots + self.ca_pem
+        # Where an agent's variables are set, the system's roots are an earlier bundle of ours.
+        bundle = roots if self.ca_pem in roots else roots + self.ca_pem
         private_file.publish(self.bundle_path, bundle)
         return bundle
 

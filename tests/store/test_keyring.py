@@ -178,6 +178,7 @@ def test_the_bundle_is_the_system_s_roots_and_ours(state):
             keyring.ca_cert,
         ]
         assert keyring.bundle_path.read_bytes() == bundle
+    assert keyring.bundle(bundle) == bundle, "where our own bundle is the system's, it does not grow"
     assert keyring.bundle(b"") == keyring.ca_pem == keyring.bundle_path.read_bytes()
 
 
