@@ -175,6 +175,8 @@ class Wire(asyncio.Protocol):
 
     def fail(self, error: type[WireError]) -> None:
         """Make every present and later wait on this wire raise ``error``; the first one stays."""
+        if error is Expired and self._transport.is_closing():
+            self.abort()  # it was to close once the peer has taken what is queued, and the peer does not
         if self._error is None:
             self._error = error
         self._wake_reader()
