@@ -7,7 +7,7 @@ in here is a refusal with a record: fail closed.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from proxy.audit import record
@@ -87,7 +87,7 @@ class Enforcer:
     async def admit_tunnel(self, caller: Caller, head: RequestHead) -> Tunnel | Refused:
         """Judge a CONNECT."""
         exchange, seen = self._open(), Seen(caller.peer, method="CONNECT", version=head.version)
-        seen.authority = head.target.decode("ascii", "backslashreplace")
+        seen.authority = facts.asked(head.target)
         verdict = await self._guarded(self._judge.tunnel(exchange, seen, caller, head))
         return verdict if isinstance(verdict, Tunnel) else await self._refuse(exchange, seen, verdict)
 
@@ -95,7 +95,7 @@ class Enforcer:
         """Judge one request. ``prefix`` is what of its body has already arrived."""
         opened = self._clock.mono_ns()
         exchange, seen = self._open(), Seen(caller.peer, method=head.method, version=head.version)
-        seen.authority = head.target.decode("ascii", "backslashreplace")
+        seen.authority = facts.asked(head.target)
         verdict = await self._guarded(self._judge.request(exchange, seen, caller, head, prefix))
         if isinstance(verdict, Refusal):
             return await self._refuse(exchange, seen, verdict)
@@ -146,7 +146,8 @@ class Enforcer:
         exchange.advance(Step.CLOSED)
         if not durable:
             return Refused(_LOG_DOWN, "", seen.principal)
-        return Refused(refusal, exchange.id, seen.principal)
+        told = replace(refusal, detail=facts.shown(refusal.detail))  # it may quote what the agent sent
+        return Refused(told, exchange.id, seen.principal)
 
     async def _append_decision(self, exchange: Exchange, seen: Seen, refusal: Refusal | None) -> bool:
         """Make the decision durable; False if that failed, and then nothing may leave."""

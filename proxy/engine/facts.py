@@ -4,18 +4,35 @@ Plain JSON values from typed ones. No header value and no body comes this far; a
 and its parameters' names; a placeholder is redacted wherever it stood.
 """
 
+import re
 from dataclasses import dataclass, field
 from hashlib import sha256
+from urllib.parse import unquote, unquote_to_bytes
 
 from orjson import Fragment
 
 from proxy.audit.canonical import Json
-from proxy.credential.placeholder import redact
+from proxy.credential.placeholder import find, redact
 from proxy.engine.dial import Link
 from proxy.errors import Refusal
 from proxy.http.canonical import Target
 from proxy.identity.principal import Principal
 from proxy.policy.decision import Deny, Ruling
+
+
+_REST = re.compile(r"[?#].*", re.DOTALL)
+_USERINFO = re.compile(r"^((?:[^:/@]*:(?=/))?/*)[^/]*@")
+
+
+def asked(target: bytes) -> str:
+    """What of a raw request target may be written down: no query, no user information, which may be secret."""
+    return _USERINFO.sub(r"\1[userinfo]@", _REST.sub("", target.decode("ascii", "backslashreplace")))
+
+
+def shown(text: str) -> str:
+    """``text`` with its placeholders redacted; if one is percent-encoded, after decoding."""
+    hidden = "%" in text and find(unquote_to_bytes(text))
+    return redact(unquote(text) if hidden else text)
 
 
 @dataclass(slots=True)
@@ -26,7 +43,7 @@ class Seen:
     principal: Principal | None = None
     method: str = ""
     version: str = ""
-    authority: str = ""  # as asked for, while there is no canonical target
+    authority: str = ""  # see ``asked``; while there is no canonical target
     target: Target | None = None
     query_keys: tuple[str, ...] = ()
     stripped: tuple[str, ...] = ()
@@ -74,7 +91,7 @@ def what(seen: Seen) -> dict[str, Json]:
         return {
             "method": seen.method,
             "scheme": None,
-            "host": redact(seen.authority),
+            "host": shown(seen.authority),
             "port": None,
             "path": None,
             "version": seen.version,
@@ -91,7 +108,7 @@ def what(seen: Seen) -> dict[str, Json]:
         "version": seen.version,
         "headers_stripped": list(seen.stripped),
         "normalization": [
-            {"rule": note.rule, "before": redact(note.before), "after": redact(note.after)}
+            {"rule": note.rule, "before": shown(note.before), "after": shown(note.after)}
             for note in target.notes
         ],
     }
@@ -103,7 +120,7 @@ def why(seen: Seen, refusal: Refusal | None) -> dict[str, Json]:
     verdict: dict[str, Json] = {
         "effect": "allow" if refusal is None else "deny",
         "code": None if refusal is None else refusal.code.value,
-        "detail": None if refusal is None else redact(refusal.detail),
+        "detail": None if refusal is None else shown(refusal.detail),
         "status": None if refusal is None else refusal.status,
         "rule": None if refusal is None else refusal.rule,
     }
@@ -152,7 +169,7 @@ def outcome(ended: Outcome, *, opened_ns: int, durable_ns: int, now_ns: int) -> 
     return {
         "result": ended.result,
         "code": None if refusal is None else refusal.code.value,
-        "detail": None if refusal is None else redact(refusal.detail),
+        "detail": None if refusal is None else shown(refusal.detail),
         "status": ended.status,
         "bytes_up": ended.up,
         "bytes_down": ended.down,
