@@ -66,20 +66,21 @@ class Reading:
         :raises HeadTooLarge: no end within ``limit`` octets. :raises MalformedHead: it cannot end well.
         """
         data = self._rest
-        skipped = False
+        skipped, seen = False, 0  # each octet is looked at once, however few come at a time
         while True:
             if not skipped and data.startswith(b"\r\n"):
                 data, skipped = data[2:], True
-            end = data.find(_END)
+            end = data.find(_END, max(0, seen - 3))
             if 0 <= end <= limit:
                 self._rest = data[end + 4 :]
                 return data[: end + 4]
             if end > limit or len(data) > limit + 4:
                 self._rest = b""
                 raise HeadTooLarge
-            if data and _BARE.search(data):
+            if data and _BARE.search(data, max(0, seen - 1)):
                 self._rest = b""
                 raise MalformedHead("a line does not end in CR LF")
+            seen = len(data)
             more = await self.wire.read()
             if not more:
                 self._rest = b""
