@@ -20,14 +20,19 @@ CLAIMS = frozenset(
         b"x-rewrite-url",
         b"x-upstream-https-proxy",
         b"txn-token",
-        b"workload-identity-token",
-        b"workload-proof-token",
+        b"dpop",
+        b"signature",
+        b"signature-input",
         b"alt-used",
     },
 )
-"""What an agent must not claim to an upstream: other clients, other routes, other identities."""
+"""What an agent must not claim to an upstream: other clients, other routes, other identities.
 
-CLAIM_PREFIXES = (b"proxy-", b"x-forwarded-")
+Proofs of possession (RFC 9449, RFC 9421, WIMSE) are among them: they would bind the call to a key of
+the agent's, and they cover what gatepass changes.
+"""
+
+CLAIM_PREFIXES = (b"proxy-", b"x-forwarded-", b"workload-")
 
 METHOD_OVERRIDES = frozenset({b"x-http-method-override", b"x-http-method", b"x-method-override"})
 """They make an API see another method than the one that was decided."""
