@@ -20,8 +20,9 @@ from proxy.cli.serving import prepare, tasks_path
 from proxy.identity.principal import TaskState
 from proxy.problems import Problem
 from proxy.settings import Listen
-from proxy.store.keyring import Keyring
+from proxy.store.keyring import Keyring, KeyringError
 from proxy.store.tasks import StoredTask, TaskStore, TaskStoreError
+from proxy.store.truststore import java_truststore
 from proxy.wiring_tasks import Started, start_task
 
 app = typer.Typer(help="Start, end, list and show tasks.", no_args_is_help=True)
@@ -199,7 +200,12 @@ def _address(config: Config, given: str | None) -> tuple[str, int]:
 def _print_started(started: Started, keyring: Keyring, host: str, port: int, *, json: bool) -> None:
     task, url = started.task, proxy_url(host, port, started.token)
     exports = variables(
-        host, port, started.token, bundle=keyring.bundle_path, truststore=None, placeholders=started.variables
+        host,
+        port,
+        started.token,
+        bundle=keyring.bundle_path,
+        truststore=_truststore(keyring),
+        placeholders=started.variables,
     )
     if json:
         facts = _facts(StoredTask(task, None, ""))
@@ -219,6 +225,13 @@ def _print_started(started: Started, keyring: Keyring, host: str, port: int, *, 
     print(f"# proxy    {url}")
     for name, value in exports.items():
         print(f"export {name}={shlex.quote(value)}")
+
+
+def _truststore(keyring: Keyring) -> Path | None:
+    try:
+        return java_truststore(keyring.bundle_path)
+    except (KeyringError, OSError) as error:
+        stop(f"the trust store for Java cannot be written: {error}")
 
 
 def _facts(stored: StoredTask) -> dict[str, object]:
