@@ -76,9 +76,9 @@ async def gatepass(*arguments: str | Path, home: Path, within: float = WAIT_S, *
 class Sidecar:
     """``gatepass serve``: one process, from its first line of output to its exit status."""
 
-    def __init__(self, process: asyncio.subprocess.Process, told: Mapping[str, object]) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, listening: str) -> None:
         self.process = process
-        host, _, port = str(list(told["listening"])[0]).rpartition(":")  # type: ignore[call-overload]
+        host, _, port = listening.rpartition(":")
         self.address = (host, int(port))
         self._stderr = bytearray()
 
@@ -113,7 +113,7 @@ class Sidecar:
         if not line:
             _, err = await process.communicate()
             raise AssertionError(f"gatepass serve did not start: {err.decode()}")
-        return cls(process, json.loads(line))
+        return cls(process, json.loads(line)["listening"][0])
 
     async def until_said(self, words: str) -> None:
         """Wait until it has told people this."""
@@ -151,5 +151,5 @@ class Sidecar:
 async def until(condition: Callable[[], bool], within: float = 20) -> None:
     """Wait until what another process writes to disk is there."""
     async with asyncio.timeout(within):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - no event reaches us from there
             await asyncio.sleep(0.01)

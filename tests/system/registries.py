@@ -85,7 +85,9 @@ def git(repositories: Path) -> Handler:
 
 def _of_cgi(out: bytes) -> bytes:
     head, _, body = out.partition(b"\r\n\r\n")
-    fields = [(name, value.strip()) for name, _, value in (line.partition(b":") for line in head.split(b"\r\n"))]
+    fields = [
+        (name, value.strip()) for name, _, value in (line.partition(b":") for line in head.split(b"\r\n"))
+    ]
     status = int(next((value.split()[0] for name, value in fields if name.lower() == b"status"), b"200"))
     return response(status, body, *((name, value) for name, value in fields if name.lower() != b"status"))
 
@@ -146,12 +148,12 @@ def registry(base: str, names: Mapping[str, str]) -> Handler:
 def _tarball(name: str, script: str) -> bytes:
     out = io.BytesIO()
     package = json.dumps({"name": name, "version": "1.0.0", "main": "index.js"})
-    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+    with tarfile.open(fileobj=out, mode="w") as archive:
         for path, text in {"package.json": package, "index.js": script}.items():
             entry = tarfile.TarInfo(f"package/{path}")
             entry.size = len(text)
             archive.addfile(entry, io.BytesIO(text.encode()))
-    return out.getvalue()
+    return gzip.compress(out.getvalue(), mtime=0)  # the same octets each time, because they are promised
 
 
 def _pages(pages: Mapping[str, bytes]) -> Handler:
