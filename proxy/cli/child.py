@@ -10,7 +10,7 @@ import contextlib
 import os
 import shutil
 import signal
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from proxy.cli.environment import JAVA
 from proxy.policy.catalogue import Service
@@ -63,30 +63,45 @@ def unusable(command: Sequence[str], environment: Mapping[str, str]) -> tuple[st
 
 
 async def run_child(command: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run it with our standard streams until it ends; returns its status as a shell would say it."""
+    """Run it with our standard streams until it ends; returns its status as a shell would say it.
+
+    Signals are passed on to it, and stay ours when it has ended: the log must be closed in peace.
+    """
+    loop, passing = asyncio.get_running_loop(), _Passing()
+    # Before there is a program: one that is signalled at once must not find us without handlers.
+    for number in _FORWARDED:
+        loop.add_signal_handler(number, passing.take, number)
     try:
         process = await asyncio.create_subprocess_exec(*command, env=dict(environment))
     except OSError:  # ``unusable`` has found it, so it is the system that does not want to
         return NOT_EXECUTABLE
-    with _forwarding(process):
-        status = await process.wait()
+    passing.begin(process)
+    status = await process.wait()
     return status if status >= 0 else _BY_SIGNAL - status
 
 
-@contextlib.contextmanager
-def _forwarding(process: asyncio.subprocess.Process) -> Iterator[None]:
-    """Pass signals on. They stay ours afterwards too: the log must be closed in peace."""
-    loop = asyncio.get_running_loop()
+class _Passing:
+    """Passes signals on to the program; those that come before it are kept for it."""
 
-    def forward(number: signal.Signals) -> None:
+    def __init__(self) -> None:
+        self._process: asyncio.subprocess.Process | None = None
+        self._early: list[signal.Signals] = []
+
+    def begin(self, process: asyncio.subprocess.Process) -> None:
+        """There is a program now."""
+        self._process = process
+        for number in self._early:
+            self.take(number)
+
+    def take(self, number: signal.Signals) -> None:
+        """A signal has come."""
         if number in _FROM_KEYBOARD and _in_foreground():
             return  # the terminal has sent it to the program as well
+        if self._process is None:
+            self._early.append(number)
+            return
         with contextlib.suppress(ProcessLookupError):  # it may have ended by itself
-            process.send_signal(number)
-
-    for number in _FORWARDED:
-        loop.add_signal_handler(number, forward, number)
-    yield
+            self._process.send_signal(number)
 
 
 def _in_foreground() -> bool:

@@ -1,0 +1,106 @@
+"""``gatepass init``: what it writes is complete, commented, the shipped rules, and accepted."""
+
+import json
+import re
+import tomllib
+
+from pydantic import BaseModel
+
+from proxy.cli.app import invoke
+from proxy.cli.config import Config, load_config
+from proxy.cli.init import templates
+from proxy.problems import LoadedYaml, load_yaml
+from proxy.settings import Settings
+from tests.cli.conftest import ROOT
+
+TEMPLATES = dict(templates())
+
+
+def names(model: type[BaseModel], value: object, path: str = ""):
+    """Every setting's dotted name; a list stands for its only item."""
+    for name in model.model_fields:
+        yield f"{path}{name}"
+        inner = getattr(value, name)
+        inner = inner[0] if isinstance(inner, tuple) and inner else inner
+        if isinstance(inner, BaseModel):
+            yield from names(type(inner), inner, f"{path}{name}.")
+
+
+def keys(value: object, path: str = ""):
+    value = value[0] if isinstance(value, list) and value else value
+    for name, inner in value.items() if isinstance(value, dict) else ():
+        yield f"{path}{name}"
+        yield from keys(inner, f"{path}{name}.")
+
+
+def test_the_configuration_has_every_setting_with_its_default():
+    loaded = load_yaml(TEMPLATES["gatepass.yaml"], "gatepass.yaml")
+    assert isinstance(loaded, LoadedYaml)
+    assert Settings.model_validate(loaded.data) == Settings()
+    assert list(keys(loaded.data)) == sorted(names(Settings, Settings()), key=list(keys(loaded.data)).index)
+    assert set(keys(loaded.data)) == set(names(Settings, Settings()))
+
+
+def test_every_setting_is_explained():
+    lines = TEMPLATES["gatepass.yaml"].decode().splitlines()
+    silent = [line for line in lines if line and not line.startswith("#") and not re.search(r" # \w", line)]
+    assert silent == []
+
+
+def test_the_rules_are_the_repository_s():
+    folder = ROOT / "rules"
+    files = {
+        f"rules/{path.relative_to(folder).as_posix()}": path for path in folder.rglob("*") if path.is_file()
+    }
+    assert {name: path.read_bytes() for name, path in files.items()} == {
+        name: data for name, data in TEMPLATES.items() if name != "gatepass.yaml"
+    }
+
+
+async def test_a_first_day(gatepass, tmp_path):
+    done = await gatepass("init")
+    assert done.status == 0
+    assert done.out.splitlines() == list(TEMPLATES)
+    assert "register your agent" in done.err
+    assert {name: (tmp_path / name).read_bytes() for name in TEMPLATES} == TEMPLATES
+    assert (await gatepass("policy", "check")).status == 0
+    early = await gatepass("run", "--", "true")
+    assert (early.status, len(early.lines)) == (2, 1)
+    assert "no agent is registered" in early.err
+    example = (tmp_path / "rules" / "agents.yaml").read_text().split("agents: []\n")[1]
+    (tmp_path / "rules" / "agents.yaml").write_text(re.sub("^# ?", "", example, flags=re.MULTILINE))
+    assert (await gatepass("run", "--", "true")).status == 0
+
+
+def test_nothing_is_overwritten(tmp_path, capsys):
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "agents.yaml").write_text("mine")
+    assert invoke(["init", str(tmp_path)]) == 2
+    assert f"{tmp_path / 'rules' / 'agents.yaml'} is there already" in capsys.readouterr().err
+    assert not (tmp_path / "gatepass.yaml").exists()
+
+
+def test_json_and_a_directory_of_its_own(tmp_path, capsys):
+    directory = tmp_path / "new" / "one"
+    assert invoke(["init", str(directory), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"directory": str(directory), "files": list(TEMPLATES)}
+    loaded = load_config(directory / "gatepass.yaml")
+    assert isinstance(loaded, Config)
+    assert loaded.rules == directory / "rules"
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert invoke(["init", str(tmp_path / "file")]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_an_installation_has_them():
+    """What setuptools puts into the wheel beside modules is what these patterns match."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["package-data"]["proxy.cli"]
+    found = {
+        path for pattern in patterns for path in (ROOT / "proxy" / "cli").glob(pattern) if path.is_file()
+    }
+    folder = ROOT / "proxy" / "cli" / "templates"
+    assert {path.relative_to(folder).as_posix() for path in found} == set(TEMPLATES)
