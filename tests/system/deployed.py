@@ -57,6 +57,11 @@ class Deployed:
         told = environment(self.home, {**self.variables, **env})
         return await run(*argv, env=told, cwd=cwd or self.home)
 
+    async def restart(self) -> None:
+        """Stop the sidecar, and start another one on the same state (and on another port)."""
+        await self.sidecar.stop()
+        self.sidecar = await launch(self.config, self.directory)
+
     @property
     def records(self) -> list[Record]:
         return read_log(self.log)
@@ -142,6 +147,11 @@ def configure(
     )
 
 
+async def launch(config: Path, directory: Path) -> Sidecar:
+    """A sidecar that has the API's credential in its environment."""
+    return await Sidecar.start(config, home=directory / "sidecar", API_TOKEN=SECRET)
+
+
 async def start_task(config: Path, sidecar: Sidecar, home: Path) -> tuple[str, dict[str, str]]:
     """``gatepass task start``: the task's id, and the variables of its agent."""
     address = "{}:{}".format(*sidecar.address)
@@ -168,16 +178,16 @@ async def deployed(
     """
     async with upstream or Upstream("api.test", "closed.test") as up:
         config = configure(directory, up, place=place, **settings)
-        sidecar = await Sidecar.start(config, home=directory / "sidecar", API_TOKEN=SECRET)
+        running = Deployed(directory, config, up, await launch(config, directory), "", {})
         try:
-            task, variables = await start_task(config, sidecar, directory / "home")
-            yield Deployed(directory, config, up, sidecar, task, variables)
+            running.task, running.variables = await start_task(config, running.sidecar, running.home)
+            yield running
         finally:
-            status = await sidecar.stop()
-        assert status == 0, sidecar.stderr
-        assert verified(directory / "state" / "log").unsigned == 0
+            status = await running.sidecar.stop()
+        assert status == 0, running.sidecar.stderr
+        assert verified(running.log).unsigned == 0
         assert not any_file_holds(directory / "state", SECRET)
-        assert SECRET not in sidecar.stderr
+        assert SECRET not in running.sidecar.stderr
 
 
 def any_file_holds(directory: Path, text: str) -> bool:

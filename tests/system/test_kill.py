@@ -18,7 +18,7 @@ from tests.support.call import Call
 from tests.support.rawclient import RawClient, basic
 from tests.support.upstream import Upstream
 from tests.support.wire import Malformed, response
-from tests.system.deployed import SECRET, any_file_holds, configure, read_log, start_task, verified
+from tests.system.deployed import SECRET, any_file_holds, configure, launch, read_log, start_task, verified
 from tests.system.process import Sidecar, until
 
 KILLS = 10  # for each of two seeds
@@ -110,12 +110,15 @@ def given_up(records: list[Record]) -> set[str]:
 async def test_the_log_outlives_ten_kills_under_load(tmp_path: Path, seed: int):
     moments = random.Random(seed)
     log = tmp_path / "state" / "log"
-    async with Upstream("api.test", "closed.test", default=answer) as upstream, contextlib.AsyncExitStack() as stack:
+    async with (
+        Upstream("api.test", "closed.test", default=answer) as upstream,
+        contextlib.AsyncExitStack() as stack,
+    ):
         # Checkpoints every few answers, so that kills fall into their writing, too.
         config = configure(tmp_path, upstream, log={"checkpoint_every": 0.02})
 
         async def start() -> Sidecar:
-            sidecar = await Sidecar.start(config, home=tmp_path / "sidecar", API_TOKEN=SECRET)
+            sidecar = await launch(config, tmp_path)
             stack.callback(sidecar.signal, signal.SIGKILL)  # only where the test has failed
             return sidecar
 
