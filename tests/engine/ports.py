@@ -1,0 +1,269 @@
+"""An engine put together from its ports, each of which a test may replace: what fails, fails for real.
+
+The upstream is plain, the listeners carry fixed identities (``AGENTS``), the log is in memory.
+"""
+
+import asyncio
+import contextlib
+import os
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from proxy.audit.record import Record, parse
+from proxy.credential.binding import Binding
+from proxy.credential.placeholder import Holding, digest
+from proxy.credential.secret import Secret
+from proxy.engine.deadlines import Deadlines
+from proxy.engine.destination import Destinations
+from proxy.engine.dial import Dialer
+from proxy.engine.enforce import Enforcer
+from proxy.engine.front import Terms
+from proxy.engine.judge import Fixed, Judge
+from proxy.engine.leaf import Mint
+from proxy.engine.leaf_cache import LeafCache, anonymous_files
+from proxy.engine.pool import Pool
+from proxy.engine.response import Patience
+from proxy.engine.server import Listener, Server
+from proxy.errors import Refusal
+from proxy.http.address import AllowPrivate
+from proxy.identity.attribution import Attributor
+from proxy.identity.jws import VerifyingKeys
+from proxy.identity.principal import Agent, Task, TaskState
+from proxy.identity.registry import Registry
+from proxy.policy.cedar import RuleSet, load_rules
+from proxy.policy.decision import Pdp, Ruling
+from proxy.policy.observe import observe
+from proxy.ports import Credentials, Log, LogUnavailable, Resolver
+from proxy.store import authority
+from proxy.wiring import SystemClock
+from tests.support.rawclient import RawClient, Response
+from tests.support.resolver import ScriptedResolver
+from tests.support.upstream import Upstream
+
+AGENTS = ("one", "two")
+
+
+class Journal:
+    """A log in memory. ``broken``: nothing can be made durable any more; ``held``: not before it is set."""
+
+    def __init__(self) -> None:
+        self.entries: list[bytes] = []
+        self.broken = False
+        self.held: asyncio.Event | None = None
+
+    async def append(self, entry: bytes, *, urgent: bool = True) -> int:
+        if self.held is not None:
+            await self.held.wait()
+        if self.broken:
+            raise LogUnavailable("the disk is full")
+        self.entries.append(entry)
+        return len(self.entries) - 1
+
+
+class Book:
+    """The tasks of ``AGENTS``, one each, and what they hold. Implements ``ports.Tasks``."""
+
+    def __init__(self, holdings: Iterable[Holding] = ()) -> None:
+        self._holdings = {holding.placeholder_sha256: holding for holding in holdings}
+        self.tasks = {
+            name: Task(name, name, "a test", (), "development", 0, 1 << 40, "0" * 64) for name in AGENTS
+        }
+
+    def get(self, task_id: str) -> Task | None:
+        return self.tasks.get(task_id)
+
+    def holding(self, placeholder: bytes) -> Holding | None:
+        return self._holdings.get(digest(placeholder))
+
+    async def refresh(self) -> None:
+        return None
+
+    def on_end(self, callback: Callable[[Task], None]) -> None:
+        raise AssertionError("nobody is told here: the test ends tasks itself")
+
+    def end(self, name: str) -> None:
+        self.tasks[name] = replace(self.tasks[name], state=TaskState.ENDED)
+
+
+class Purse:
+    """One credential for whoever asks."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def fetch(self, binding: Binding, task: Task) -> Secret | Refusal:
+        self.asked.append(binding.service)
+        return Secret("token", b"live")
+
+
+SERVICE = b"""\
+{"name": "api", "hosts": ["api.test"], "owner": "ada", "data_owner": "grace", "sensitivity": "internal",
+ "environments": ["development"], "credential": {"provider": "env", "name": "API_TOKEN"}}
+"""
+
+
+def api():
+    rules = load_rules({"services/api.yaml": SERVICE, "policies/none.cedar": b""}, [])
+    assert isinstance(rules, RuleSet), rules
+    return rules.catalogue.services[0]
+
+
+class Says:
+    """A PDP that has made up its mind."""
+
+    def __init__(self, decision) -> None:
+        self.decision, self.asked, self.service = decision, 0, api()
+
+    def decide(self, question) -> Ruling:
+        self.asked += 1
+        return Ruling(self.decision, b"{}", self.service, "read", "0" * 64, "test", observed=False)
+
+
+class Explodes:
+    """Any port whose every method fails with an exception that nobody foresaw."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def decide(self, question):
+        raise self.error
+
+    async def fetch(self, binding, task):
+        raise self.error
+
+    async def resolve(self, name):
+        raise self.error
+
+
+@dataclass
+class Engine:
+    server: Server
+    enforcer: Enforcer
+    pool: Pool
+    deadlines: Deadlines
+    journal: Journal
+    book: Book
+    upstream: Upstream
+    alarms: list[str] = field(default_factory=list)
+
+    @property
+    def records(self) -> list[Record]:
+        return [parse(entry) for entry in self.journal.entries]
+
+    @property
+    def decisions(self) -> list[tuple[str, str, int | None]]:
+        return [(r.effect, r.code, r.status) for r in self.records if r.kind == "decision"]
+
+    @property
+    def outcomes(self) -> list[tuple[str, str, int | None]]:
+        return [(r.result, r.code, r.status) for r in self.records if r.kind == "outcome"]
+
+    async def client(self, agent: str = "one") -> RawClient:
+        return await RawClient.connect(self.server.addresses[AGENTS.index(agent)])
+
+    def head(self, path: str = "/", *headers: str, method: str = "GET", version: str = "1.1") -> bytes:
+        where = f"{self.upstream.hosts[0]}:{self.upstream.port}"
+        lines = [f"{method} http://{where}{path} HTTP/{version}", f"Host: {where}", *headers, "", ""]
+        return "\r\n".join(lines).encode()
+
+    async def call(self, path: str = "/", *headers: str, method: str = "GET", agent: str = "one") -> Response:
+        """One request on a connection of its own."""
+        async with await self.client(agent) as client:
+            await client.send(self.head(path, *headers, method=method))
+            return await client.read_response(to_head=method == "HEAD")
+
+
+def leaves() -> LeafCache:
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.now(UTC)
+    mint = Mint(key, x509.load_pem_x509_certificate(authority.certificate(key, now, 1)), lambda _: True)
+    assert anonymous_files(), "these tests need a system with files in memory"
+    return LeafCache(
+        mint,
+        now=lambda: datetime.now(UTC),
+        serial=x509.random_serial_number,
+        spill=lambda _: contextlib.nullcontext(""),
+    )
+
+
+PATIENCE = Patience(
+    first_byte=30, upstream_idle=30, downstream_idle=30, head=65_536, header_count=100, header_line=8_192
+)
+
+
+@contextlib.asynccontextmanager
+async def engine(
+    *,
+    upstream: Upstream | None = None,
+    pdp: Pdp | None = None,
+    credentials: Credentials | None = None,
+    holdings: Iterable[Holding] = (),
+    resolver: Resolver | None = None,
+    journal: Journal | None = None,
+    log: Log | None = None,
+    now: Callable[[], float] | None = None,
+    pool_size: int = 8,
+    pool_idle: float = 60,
+    patience: Patience = PATIENCE,
+    connections: int = 100,
+    entropy: Callable[[int], bytes] = os.urandom,
+    opened: bool = True,
+) -> AsyncIterator[Engine]:
+    """An engine in front of ``upstream``, with everything that is not given in good order.
+
+    ``opened``: the upstream's loopback address may be dialled. ``now`` is the connections' own clock.
+    """
+    loop, clock, alarms = asyncio.get_running_loop(), SystemClock(), []
+    async with upstream or Upstream("api.test", tls=False) as up:
+        book, kept = Book(holdings), journal or Journal()
+        allowed = [AllowPrivate(name, "127.0.0.0/8", up.port) for name in up.hosts] if opened else []
+        registry = Registry.of(Agent(name, "development", "low", "ada", "grace") for name in AGENTS)
+        judge = Judge(
+            attributor=Attributor(VerifyingKeys(), "test", "test", registry, book),
+            pdp=pdp or observe(),
+            tasks=book,
+            destinations=Destinations(None, allowed, frozenset, ip_literals=False),
+            clock=clock,
+            header_count=100,
+            header_line=8_192,
+            target=8_192,
+        )
+        enforcer = Enforcer(
+            judge=judge,
+            log=log or kept,
+            clock=clock,
+            entropy=entropy,
+            origin="test",
+            boot="BOOT",
+            credentials=credentials or Purse(),
+            alarm=alarms.append,
+        )
+        deadlines = Deadlines(loop.time)
+        answers = ScriptedResolver({name: [("127.0.0.1",)] for name in up.hosts})
+        context = ssl.create_default_context(cadata=up.ca_pem.decode())
+        dialer = Dialer(resolver or answers, context, deadlines, allowed, 10, frozenset)
+        pool = Pool(dialer, pool_size, pool_idle, loop.time)
+        terms = Terms(
+            enforcer=enforcer,
+            pool=pool,
+            leaves=leaves(),
+            clock=clock,
+            patience=patience,
+            head_timeout=30,
+            handshake_timeout=30,
+            idle_timeout=30,
+            connections_per_agent=50,
+            now=now or loop.time,
+        )
+        server = Server(terms, deadlines, connections, alarms.append)
+        await server.listen([Listener("127.0.0.1", 0, Fixed(name, name)) for name in AGENTS])
+        try:
+            yield Engine(server, enforcer, pool, deadlines, kept, book, up, alarms)
+        finally:
+            await server.drain(2)
+            await enforcer.settled()
