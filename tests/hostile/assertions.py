@@ -36,7 +36,13 @@ def absolute(
 
 def inside(w: World, target: str, *headers: str, method: str = "GET", host: str | None = None) -> bytes:
     """An origin-form request as it is sent inside a tunnel."""
-    lines = [f"{method} {target} HTTP/1.1", f"Host: {w.authority if host is None else host}", *headers, "", ""]
+    lines = [
+        f"{method} {target} HTTP/1.1",
+        f"Host: {w.authority if host is None else host}",
+        *headers,
+        "",
+        "",
+    ]
     return "\r\n".join(lines).encode("utf-8")
 
 
@@ -101,7 +107,7 @@ def clean(w: World, *shown: bytes) -> None:
 
 async def untouched(w: World) -> None:
     """Nobody ever connected to the upstream: exact, because connections are accepted in order."""
-    reader, writer = await asyncio.open_connection(*w.upstream.address)
+    _reader, writer = await asyncio.open_connection(*w.upstream.address)
     mine = writer.get_extra_info("sockname")
     try:
         await w.upstream.until(lambda: any(each.peer == mine for each in w.upstream.connections))
@@ -119,7 +125,7 @@ async def untouched(w: World) -> None:
 async def decided(w: World, count: int = 1) -> None:
     """Until so many decisions are on record: for clients that are not told."""
     async with asyncio.timeout(10):
-        while len(w.decisions) < count:
+        while len(w.decisions) < count:  # noqa: ASYNC110 - the log tells nobody
             await asyncio.sleep(0.005)
 
 
@@ -173,6 +179,8 @@ async def failed(w: World, answer: Response, code: Code, *, result: str = "refus
     await w.settled()
     decisions, outcomes = w.decisions, w.outcomes
     assert [(each.effect, each.id) for each in decisions] == [("allow", named)], decisions
-    assert [(each.result, each.code, each.decision_id) for each in outcomes] == [(result, code, named)], outcomes
+    assert [(each.result, each.code, each.decision_id) for each in outcomes] == [(result, code, named)], (
+        outcomes
+    )
     clean(w, answer.head.raw, answer.body)
     return outcomes[0]

@@ -23,11 +23,16 @@ def early_data() -> bytes:
 
 def ech() -> bytes:
     """Encrypted ClientHello, outer form, as a client sends it that read a made-up HTTPS record."""
-    return extension(0xFE0D, b"\x00" + b"\x00\x01\x00\x01" + b"\x07" + vector(bytes(32), 2) + vector(bytes(160), 2))
+    return extension(
+        0xFE0D, b"\x00" + b"\x00\x01\x00\x01" + b"\x07" + vector(bytes(32), 2) + vector(bytes(160), 2)
+    )
 
 
 def handshake(
-    *extensions: bytes, version: int = TLS12, versions: tuple[int, ...] = (), ciphers: tuple[int, ...] = MODERN
+    *extensions: bytes,
+    version: int = TLS12,
+    versions: tuple[int, ...] = (),
+    ciphers: tuple[int, ...] = MODERN,
 ) -> bytes:
     """The handshake message; ``versions`` is the extension that offers TLS 1.3, left out if empty."""
     more = [*extensions]
@@ -37,7 +42,13 @@ def handshake(
     more.append(extension(10, vector(b"\x00\x1d\x00\x17", 2)))
     more.append(extension(13, vector(b"\x04\x03\x08\x04\x04\x01\x02\x01", 2)))
     suites = b"".join(each.to_bytes(2, "big") for each in ciphers)
-    body = version.to_bytes(2, "big") + bytes(range(32)) + vector(b"", 1) + vector(suites, 2) + vector(b"\x00", 1)
+    body = (
+        version.to_bytes(2, "big")
+        + bytes(range(32))
+        + vector(b"", 1)
+        + vector(suites, 2)
+        + vector(b"\x00", 1)
+    )
     return b"\x01" + vector(body + vector(b"".join(more), 2), 3)
 
 

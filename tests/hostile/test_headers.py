@@ -36,7 +36,9 @@ CLAIMS = [
 ]
 
 
-@pytest.mark.parametrize("claim", [pytest.param(claim, id=f"C10-{claim.partition(':')[0]}") for claim in CLAIMS])
+@pytest.mark.parametrize(
+    "claim", [pytest.param(claim, id=f"C10-{claim.partition(':')[0]}") for claim in CLAIMS]
+)
 async def test_claims_of_the_agent_are_stripped_and_recorded(tmp_path, claim):
     """A22 and C10: only gatepass may say who asks, from where and by which way."""
     name = claim.partition(":")[0].lower()
@@ -58,8 +60,20 @@ async def test_a22_every_copy_is_stripped(tmp_path):
 @pytest.mark.parametrize(
     "option",
     [
-        "authorization", "Authorization", "x-agent-id", "host", "content-length", "transfer-encoding", "cookie",
-        "proxy-authorization", "via", "x-forwarded-for", "dpop", "signature", "workload-proof-token", "traceparent",
+        "authorization",
+        "Authorization",
+        "x-agent-id",
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "cookie",
+        "proxy-authorization",
+        "via",
+        "x-forwarded-for",
+        "dpop",
+        "signature",
+        "workload-proof-token",
+        "traceparent",
     ],
 )
 async def test_c9_connection_removes_nothing_that_was_decided_on(tmp_path, option):
@@ -95,13 +109,17 @@ async def test_headers_that_steer_are_there_once(tmp_path, name):
         await refused(w, await say_inside(w, data), Code.HEADER_FORBIDDEN)
 
 
-@pytest.mark.parametrize("name", ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "x-http-method-override"])
+@pytest.mark.parametrize(
+    "name", ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "x-http-method-override"]
+)
 async def test_c18_override_headers(tmp_path, name):
     async with world(tmp_path, policies=[demo_rules.permit("read-only")]) as w:
         await refused(w, await say_inside(w, inside(w, "/", f"{name}: DELETE")), Code.HEADER_FORBIDDEN)
 
 
-@pytest.mark.parametrize("query", ["_method=DELETE", "%5Fmethod=DELETE", "a=1&_method=delete", "X-HTTP-Method-Override=PUT"])
+@pytest.mark.parametrize(
+    "query", ["_method=DELETE", "%5Fmethod=DELETE", "a=1&_method=delete", "X-HTTP-Method-Override=PUT"]
+)
 async def test_c18_override_parameters(tmp_path, query):
     async with world(tmp_path, policies=[demo_rules.permit("read-only")]) as w:
         record = await refused(w, await say_inside(w, inside(w, f"/?{query}")), Code.POLICY_DENY)

@@ -83,7 +83,9 @@ async def test_nobody_gets_anywhere(tmp_path, who, code, form):
         line = who(w)
         lines = [f"Proxy-Authorization: {line}"] if line else []
         start = f"GET http://{w.authority}/" if form == "url" else f"CONNECT {w.authority}"
-        answer = await say(w, "\r\n".join([f"{start} HTTP/1.1", f"Host: {w.authority}", *lines, "", ""]).encode())
+        answer = await say(
+            w, "\r\n".join([f"{start} HTTP/1.1", f"Host: {w.authority}", *lines, "", ""]).encode()
+        )
         if form == "connect":
             record = await refused_connect(w, answer, code)
         else:
@@ -100,7 +102,9 @@ async def test_d1_two_credentials_are_none(tmp_path):
         await refused(w, await say(w, data), Code.IDENTITY_INVALID)
 
 
-@pytest.mark.parametrize("header", ["Authorization", "X-Agent-Id", "X-Forwarded-Client-Cert", "X-Proxy-Authorization"])
+@pytest.mark.parametrize(
+    "header", ["Authorization", "X-Agent-Id", "X-Forwarded-Client-Cert", "X-Proxy-Authorization"]
+)
 async def test_d1_identity_is_in_one_header_only(tmp_path, header):
     async with world(tmp_path) as w:
         data = f"GET http://{w.authority}/ HTTP/1.1\r\nHost: {w.authority}\r\n{header}: {w.authorization}\r\n\r\n"
@@ -184,7 +188,7 @@ async def test_d10_a_task_that_has_expired(tmp_path):
         short = w.another_task(ttl_s=1)
         data = absolute(w, "http://x.test/", authorization=basic("task", short.token))
         async with asyncio.timeout(20):
-            while (await say(w, data)).json()["code"] != Code.TASK_ENDED:
+            while (await say(w, data)).json()["code"] != Code.TASK_ENDED:  # noqa: ASYNC110 - time tells nobody
                 await asyncio.sleep(0.05)
         last = w.decisions[-1]
         assert (last.code, last.status) == (Code.TASK_ENDED, 403)

@@ -34,7 +34,11 @@ async def test_e4_nothing_leaves_without_its_record(tmp_path, form):
             "malformed": absolute(w, "http://2130706433/"),
         }[form]
         answer = await say(w, data)
-        assert (answer.status, answer.json()["code"], answer.json()["record"]) == (503, Code.LOG_UNAVAILABLE, "")
+        assert (answer.status, answer.json()["code"], answer.json()["record"]) == (
+            503,
+            Code.LOG_UNAVAILABLE,
+            "",
+        )
         assert w.decisions == []
         clean(w, answer.head.raw, answer.body)
         await untouched(w)
@@ -112,7 +116,9 @@ async def test_e7_raw_octets_in_the_request_line(tmp_path, raw, where):
 async def test_e7_in_a_header_value(tmp_path, raw):
     """Header values reach no record; they go on as they came."""
     async with world(tmp_path) as w, w.tunnel() as client:
-        await client.send(b"GET / HTTP/1.1\r\nHost: %b\r\nUser-Agent: a%bb\r\n\r\n" % (w.authority.encode(), raw))
+        await client.send(
+            b"GET / HTTP/1.1\r\nHost: %b\r\nUser-Agent: a%bb\r\n\r\n" % (w.authority.encode(), raw)
+        )
         assert (await client.read_response()).status == 200
         await w.settled()
         assert raw in w.upstream.received

@@ -98,7 +98,9 @@ async def test_c3_transfer_encoding_in_http_1_0(tmp_path):
         await refused(w, await say_inside(w, data), Code.MALFORMED)
 
 
-@pytest.mark.parametrize("value", [pytest.param("\tchunked", id="C3-tab"), pytest.param("CHUNKED", id="C3-case")])
+@pytest.mark.parametrize(
+    "value", [pytest.param("\tchunked", id="C3-tab"), pytest.param("CHUNKED", id="C3-case")]
+)
 async def test_a_coding_that_is_spelled_otherwise_is_respelled(tmp_path, value):
     """The table refuses a tab; RFC 9110 calls it white space, and the API gets the one plain spelling."""
     async with world(tmp_path) as w:

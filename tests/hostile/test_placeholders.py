@@ -87,7 +87,9 @@ async def test_d4_an_unbound_host_that_is_allowed(tmp_path):
 
 @pytest.mark.parametrize("host", ["api.test.evil.example", "xapi.test", "api.tes"])
 async def test_d4_a_host_that_looks_like_the_bound_one(tmp_path, host):
-    async with world(tmp_path, observe=False, policies=['@id("all") permit(principal, action, resource);']) as w:
+    async with world(
+        tmp_path, observe=False, policies=['@id("all") permit(principal, action, resource);']
+    ) as w:
         data = absolute(w, f"http://{host}/", f"Authorization: Bearer {w.placeholder}")
         await refused(w, await say(w, data), Code.PLACEHOLDER_HOST_MISMATCH)
 
@@ -232,7 +234,9 @@ async def test_d5_in_a_trailer(tmp_path, trailer):
 async def test_d5_the_next_requests_placeholder_is_not_in_this_ones_body(tmp_path):
     async with world(tmp_path) as w, w.tunnel() as client:
         bearer = f"Authorization: Bearer {w.placeholder}"
-        await client.send(inside(w, "/1", bearer) + sized(w, b"hello", bearer) + b"hello" + inside(w, "/3", bearer))
+        await client.send(
+            inside(w, "/1", bearer) + sized(w, b"hello", bearer) + b"hello" + inside(w, "/3", bearer)
+        )
         assert [(await client.read_response()).status for _ in range(3)] == [200] * 3
 
 
@@ -256,7 +260,9 @@ async def test_d5_a_disguise_buys_nothing(tmp_path, body, headers):
 
 async def test_the_placeholder_in_its_place_and_nothing_else(tmp_path):
     async with world(tmp_path) as w:
-        answer = await say_inside(w, inside(w, "/", f"authorization: bearer {w.placeholder}", "X-Gp: gp_not_one"))
+        answer = await say_inside(
+            w, inside(w, "/", f"authorization: bearer {w.placeholder}", "X-Gp: gp_not_one")
+        )
         told = dict(answer.json()["headers"])
         assert told == {"Host": w.authority, "authorization": f"Bearer {SECRET}", "X-Gp": "gp_not_one"}
         await w.settled()

