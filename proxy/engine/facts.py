@@ -19,13 +19,12 @@ from proxy.http.canonical import Target
 from proxy.identity.principal import Principal
 from proxy.policy.decision import Deny, Ruling
 
-
 _REST = re.compile(r"[?#].*", re.DOTALL)
 _USERINFO = re.compile(r"^((?:[^:/@]*:(?=/))?/*)[^/]*@")
 
 
 def asked(target: bytes) -> str:
-    """What of a raw request target may be written down: no query, no user information, which may be secret."""
+    """What of a raw request target may be written down: no query and no user information."""
     return _USERINFO.sub(r"\1[userinfo]@", _REST.sub("", target.decode("ascii", "backslashreplace")))
 
 
