@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from proxy.cli.finding import Finding, fail, ok
+from proxy.engine.deadlines import Deadlines
 from proxy.engine.dial import Dialer, SystemResolver, Upstream
-from proxy.engine.wire import Deadlines
 from proxy.errors import Code, Refusal
 from proxy.http.address import AllowPrivate
 from proxy.http.canonical import Host, Origin, parse_host

@@ -76,8 +76,6 @@ async def start(
             fixed=fixed,
             log_name=log_name,
         )
-        _settle_memory()
-        return sidecar
     except LogInUse:
         raise
     except LogCorrupt as error:
@@ -85,8 +83,12 @@ async def start(
     except (TaskStoreError, ssl.SSLError) as error:
         stop(str(error))
     except OSError as error:
+        if error.filename is not None:
+            stop(f"cannot start: {error.filename}: {error.strerror}")
         where = ", ".join(spec.address for spec in listen)
         stop(f"cannot start on {where}: {error.strerror or error}; choose another address with --listen")
+    _settle_memory()
+    return sidecar
 
 
 def _settle_memory() -> None:

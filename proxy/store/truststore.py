@@ -20,7 +20,7 @@ _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s.+?-----END CERTIFICATE-----",
 
 
 def java_truststore(bundle: Path) -> Path | None:
-    """Write the certificates of a PEM bundle next to it, if that is not done yet; None if it cannot be.
+    """Write the certificates of a PEM bundle next to it, unless that is done; None if it cannot be done.
 
     :raises KeyringError: if the file cannot be written. :raises OSError: if the bundle cannot be read.
     """
@@ -35,6 +35,8 @@ def java_truststore(bundle: Path) -> Path | None:
         pkcs12.PKCS12Certificate(certificate, f"root-{number}".encode())
         for number, certificate in enumerate(_certificates(bundle.read_bytes()))
     ]
+    if not entries:
+        return None
     publish(path, serialize(entries, BestAvailableEncryption(PASSWORD.encode())))
     return path
 

@@ -1,0 +1,204 @@
+"""``gatepass doctor``: each thing that can be wrong is found, and what to do is said."""
+
+import asyncio
+import json
+import os
+import socket
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from proxy.cli.check_local import check_clock
+from proxy.cli.check_log import check_logs
+from proxy.cli.finding import Health
+from proxy.settings import Settings
+from proxy.store.keyring import Keyring
+from tests.support import demo_rules
+from tests.support.upstream import Upstream
+
+SECRET = "sk-live-0123456789abcdef"
+SECOND = 1_000_000_000
+
+
+def write(gatepass, *services, **settings):
+    demo_rules.write_rules(gatepass.cwd / "rules", services=services, policies=[])
+    settings = {"roots": gatepass.cwd / "roots", **settings}
+    return demo_rules.write_config(
+        gatepass.cwd / "gatepass.yaml", state=gatepass.state, rules=gatepass.cwd / "rules", **settings
+    )
+
+
+async def look(gatepass, *words, **environment):
+    """What is not ok, by what was looked at."""
+    done = await gatepass("doctor", "--json", *words, **environment)
+    assert done.err == ""
+    assert SECRET not in done.out
+    found = [json.loads(line) for line in done.out.splitlines()]
+    assert done.status == (1 if any(row["health"] == "fail" for row in found) else 0)
+    assert all(row["fix"] for row in found if row["health"] != "ok")
+    return {row["what"]: (row["health"], row["words"]) for row in found if row["health"] != "ok"}
+
+
+async def test_a_healthy_installation(gatepass):
+    async with Upstream("api.test") as upstream:
+        upstream.write_ca(gatepass.cwd / "roots")
+        write(
+            gatepass,
+            demo_rules.service(
+                "api", "api.test", "*.api.test", ports=[upstream.port], credential=demo_rules.from_env("T")
+            ),
+            hosts={"api.test": ["127.0.0.1"]},
+            private=[("api.test", upstream.port)],
+        )
+        assert (await gatepass("run", "--", "true", T=SECRET)).status == 0
+        assert await look(gatepass, T=SECRET) == {}
+        assert len(upstream.connections) == 1
+        assert upstream.requests == []
+        assert await look(gatepass, "--offline", T=SECRET) == {}
+        assert len(upstream.connections) == 1
+    shown = (await gatepass("doctor", "--offline", T=SECRET)).out.splitlines()
+    assert shown[0].split("\t") == ["health", "what", "found", "fix"]
+
+
+async def test_a_service_that_cannot_be_called(gatepass):
+    async with Upstream("api.test") as upstream:  # its CA is not among the roots
+        (gatepass.cwd / "roots").mkdir()
+        service = demo_rules.service("api", "api.test", ports=[upstream.port])
+        write(gatepass, service, hosts={"api.test": ["127.0.0.1"]}, private=[("api.test", upstream.port)])
+        health, words = (await look(gatepass))["service api"]
+        assert health == "fail"
+        assert "certificate" in words
+        write(gatepass, service, hosts={"api.test": ["127.0.0.1"]})
+        assert "loopback" in (await look(gatepass))["service api"][1]
+        write(gatepass, service, hosts={"api.test": []})
+        assert "service api" in await look(gatepass)
+
+
+async def test_nothing_is_configured_and_nothing_is_made(gatepass):
+    assert set(await look(gatepass, "--offline")) - {"listen 127.0.0.1:8470"} == {"rules"}
+    assert not gatepass.state.exists()
+
+
+async def test_a_configuration_that_cannot_be_read(gatepass):
+    (gatepass.cwd / "gatepass.yaml").write_text("listne: []\n")
+    found = await look(gatepass, "--offline")
+    assert found["configuration"] == ("fail", "gatepass.yaml:1: listne: this key is not known here")
+
+
+async def test_rules_that_cannot_be_used(gatepass):
+    (gatepass.cwd / "roots").mkdir()
+    write(gatepass)
+    (gatepass.cwd / "rules" / "policies" / "test.cedar").write_text("permit (")
+    assert (await look(gatepass, "--offline"))["rules"][0] == "fail"
+    demo_rules.write_rules(gatepass.cwd / "rules", agents=[], services=[], policies=[])
+    assert "nobody may call" in (await look(gatepass, "--offline"))["rules"][1]
+    assert (await look(gatepass, "--offline", "--rules", gatepass.cwd / "none"))["rules"][0] == "fail"
+
+
+async def test_keys_that_others_can_read(gatepass):
+    Keyring.open(gatepass.state)
+    (gatepass.state / "keys" / "ca.key").chmod(0o644)
+    assert (await look(gatepass, "--offline"))["keys"][0] == "fail"
+
+
+def expired():
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "old")])
+    end = datetime.now(UTC) - timedelta(days=1)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 7, end - timedelta(days=9), end)
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+async def test_roots(gatepass):
+    roots = gatepass.cwd / "certs" / "upstream"
+    roots.mkdir(parents=True)
+    (roots / "good.pem").write_bytes(trustme.CA().cert_pem.bytes())
+    (roots / "old.pem").write_bytes(expired())
+    (roots / "odd.pem").write_text("odd")
+    found = await look(gatepass, "--offline")
+    assert {what: health for what, (health, _) in found.items() if what.startswith("roots")} == {
+        "roots old.pem": "fail",
+        "roots odd.pem": "fail",
+    }
+
+
+async def test_credentials_that_are_not_there(gatepass):
+    (gatepass.cwd / "roots").mkdir()
+    write(
+        gatepass,
+        demo_rules.service("a", credential=demo_rules.from_env("A_TOKEN")),
+        demo_rules.service(
+            "b", credential={**demo_rules.from_file(gatepass.cwd / "none"), "variables": ["B"]}
+        ),
+    )
+    found = await look(gatepass, "--offline")
+    assert {what for what in found if what.startswith("credential")} == {"credential a", "credential b"}
+
+
+async def test_a_port_that_another_program_has(gatepass):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        (gatepass.cwd / "gatepass.yaml").write_text(f"listen: [{{address: '{address}'}}]")
+        assert (await look(gatepass, "--offline"))[f"listen {address}"][0] == "fail"
+
+
+async def test_a_sidecar_that_runs_is_ours(gatepass):
+    process = await gatepass.start("serve", "--observe", "--json", "--listen", "127.0.0.1:0")
+    address = json.loads(await process.stdout.readline())["listening"][0]
+    (gatepass.cwd / "gatepass.yaml").write_text(f"listen: [{{address: '{address}'}}]")
+    assert set(await look(gatepass, "--offline")) == {"rules"}
+    process.terminate()
+    await gatepass.end(process)
+
+
+async def test_a_log_that_was_changed(gatepass):
+    assert (await gatepass("run", "--", "true")).status == 0
+    log = gatepass.state / "log"
+    pending = (log / "pending").read_bytes()
+    (log / "pending").write_bytes(pending.replace(b'"observer"', b'"observed"'))
+    assert (await look(gatepass, "--offline"))["log"] == ("fail", "the last entries are not what was signed")
+    (log / "pending").write_bytes(b"")
+    assert (await look(gatepass, "--offline"))["log"] == ("fail", "entries that were signed are missing")
+    (gatepass.cwd / "gatepass.yaml").write_text("log: {origin: another}")
+    assert "another log" in (await look(gatepass, "--offline"))["log"][1]
+
+
+async def test_a_clock_that_went_back(gatepass):
+    assert (await gatepass("run", "--", "true")).status == 0
+    keyring = Keyring.open(gatepass.state)
+    early = time.time_ns() - 3600 * SECOND
+    found = await asyncio.to_thread(lambda: list(check_logs(gatepass.state, Settings(), keyring, early)))
+    assert [(finding.health, finding.what) for finding in found] == [
+        (Health.OK, "log"),
+        (Health.FAIL, "clock"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wall", "mono", "health"),
+    [
+        ((0, SECOND), (0, SECOND), Health.OK),
+        ((0, 3 * SECOND), (0, SECOND), Health.WARN),
+        ((SECOND, 0), (0, SECOND), Health.WARN),
+    ],
+)
+def test_a_clock_that_is_set_meanwhile(wall, mono, health):
+    now = 1_800_000_000 * SECOND
+    assert check_clock((now + wall[0], now + wall[1]), mono).health is health
+
+
+@pytest.mark.parametrize("wall", [0, 10**19])
+def test_a_clock_that_cannot_be_right(wall):
+    assert check_clock((wall, wall), (0, 0)).health is Health.FAIL
+
+
+async def test_where_a_running_agent_is_led(gatepass):
+    done = await gatepass("run", "--", *(os.sys.executable, "-m", "proxy", "doctor", "--offline"))
+    assert "all lead to gatepass" in done.out
