@@ -131,7 +131,7 @@ async def test_the_log_outlives_ten_kills_under_load(tmp_path: Path, seed: int):
             f"Authorization: Bearer {told['API_TOKEN']}",
         )
         for kill in range(KILLS):
-            await until(lambda: (log / CHECKPOINT).exists())
+            await until((log / CHECKPOINT).exists)
             await load.until_killed(sidecar, f"{seed}-{kill}", moments.randrange(MOST_ANSWERS))
 
             verified(log)

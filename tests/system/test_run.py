@@ -41,7 +41,6 @@ with urllib.request.urlopen(sys.argv[1]) as answer:
 
 async def run_agent(config: Path, home: Path, *command: str, **env: str) -> Finished:
     """``gatepass run -- COMMAND``, as somebody whose environment holds the credential."""
-    home.mkdir(exist_ok=True)
     words = ("run", "--config", config, "--agent", "tester", "--purpose", "try it", "--", *command)
     return await gatepass(*words, home=home, API_TOKEN=SECRET, **env)
 
