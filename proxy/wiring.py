@@ -15,6 +15,7 @@ from cryptography import x509
 from proxy.audit.record import ulid
 from proxy.audit.trace import unfinished
 from proxy.broker.static import StaticBroker
+from proxy.engine.deadlines import Deadlines
 from proxy.engine.destination import Destinations
 from proxy.engine.dial import Dialer, SystemResolver
 from proxy.engine.enforce import Enforcer
@@ -23,9 +24,8 @@ from proxy.engine.judge import Fixed, Judge
 from proxy.engine.leaf import Mint
 from proxy.engine.leaf_cache import LeafCache
 from proxy.engine.pool import Pool
-from proxy.engine.relay import Patience
+from proxy.engine.response import Patience
 from proxy.engine.server import Listener, Server
-from proxy.engine.deadlines import Deadlines
 from proxy.http.address import AllowPrivate, name_refusal
 from proxy.http.canonical import Host, parse_host
 from proxy.identity.attribution import Attributor

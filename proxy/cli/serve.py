@@ -25,7 +25,7 @@ def serve(
     state: Annotated[Path | None, typer.Option(help="Directory of keys, tasks and log.")] = None,
     rules: Annotated[Path | None, typer.Option(help="Directory of the rules.")] = None,
     listen: Annotated[
-        list[str] | None, typer.Option(help="HOST:PORT, instead of the configured ones.")
+        list[str] | None, typer.Option(metavar="HOST:PORT", help="Listen here instead; repeatable.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Say where it listens as one JSON line.")] = False,
 ) -> None:

@@ -29,6 +29,7 @@ from proxy.settings import Listen
 from proxy.store.in_use import in_use
 from proxy.store.private_file import KeyringError, keep, private_directory
 from proxy.store.tasks import TaskStore, TaskStoreError
+from proxy.store.truststore import java_truststore
 from proxy.wiring_tasks import bound_services, standing_task
 
 _RENEW_S = 30 * 24 * 3600  # a start this close to the end begins a new task
@@ -132,7 +133,14 @@ def _read(file: Path) -> Mapping[str, str]:
 def _write(prepared: Prepared, file: Path, listener: Listen, placeholders: Mapping[str, str]) -> None:
     host = _EVERYWHERE.get(listener.host, listener.host)
     bundle = prepared.keyring.bundle_path.absolute()
-    found = variables(host, listener.port, None, bundle=bundle, truststore=None, placeholders=placeholders)
+    found = variables(
+        host,
+        listener.port,
+        None,
+        bundle=bundle,
+        truststore=java_truststore(bundle),
+        placeholders=placeholders,
+    )
     if listener.port == 0:
         found = {name: value for name, value in found.items() if name not in POINTING}
     lines = [f"# for agent {listener.agent}: set -a; . {shlex.quote(str(file.absolute()))}"]

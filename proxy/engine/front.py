@@ -15,7 +15,8 @@ from proxy.engine.intercept import Spoken, sniff
 from proxy.engine.judge import Caller, Tunnel
 from proxy.engine.leaf_cache import LeafCache
 from proxy.engine.pool import Pool
-from proxy.engine.relay import Patience, Transfer, relay
+from proxy.engine.relay import Transfer, relay
+from proxy.engine.response import Patience
 from proxy.engine.wire import Wire
 from proxy.engine.wire_error import Cut, Expired, WireError
 from proxy.errors import Code, Refusal

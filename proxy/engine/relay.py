@@ -6,47 +6,34 @@ agent sees a truncated message and never a wrong one.
 """
 
 import asyncio
-from dataclasses import dataclass
 
 from proxy.engine import websocket
-from proxy.engine.body import CHUNKS, PLAIN, BadFraming, Body, Truncated, Writer
+from proxy.engine.body import Body, Truncated, Writer
 from proxy.engine.dial import Upstream
 from proxy.engine.enforce import Admitted, Enforcer, Refused
 from proxy.engine.facts import Outcome
-from proxy.engine.head import (
-    HeadTooLarge,
-    MalformedHead,
-    Reading,
-    format_request_head,
-    format_response_head,
-    parse_response,
-)
+from proxy.engine.head import Reading, format_request_head, format_response_head
 from proxy.engine.pool import Pool
+from proxy.engine.response import (
+    MAX_INTERIM,
+    Answer,
+    Patience,
+    interim,
+    next_answer,
+    reframed,
+    upstream_refusal,
+)
 from proxy.engine.upload import Upload, permitted, upload_refusal
-from proxy.engine.wire_error import Cut, Expired, Gone, WireError
+from proxy.engine.wire_error import Cut, Gone, WireError
 from proxy.errors import Code, Fault, Refusal
 from proxy.exchange import Step
-from proxy.http.answer import SWITCHING, GuardedResponse, guard_response
+from proxy.http.answer import SWITCHING, GuardedResponse
 from proxy.http.guard import with_host
-from proxy.http.message import Headers, Length, NoBody, ResponseHead, UntilClose
+from proxy.http.message import ResponseHead
 from proxy.ports import Clock
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
-_MAX_INTERIM = 16
-_FINAL = 200
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """Time-outs in seconds and limits in octets, as in ``settings``."""
-
-    first_byte: float
-    upstream_idle: float
-    downstream_idle: float
-    head: int
-    header_count: int
-    header_line: int
 
 
 class Transfer:
@@ -97,13 +84,13 @@ class Transfer:
             theirs = answer.meaning.fault is Fault.UPSTREAM
             self._end("upstream_error" if theirs else "refused", answer)
             return answer
-        up, head, guarded = answer
+        up, (head, guarded) = answer
         if head.status == SWITCHING:
             return await self._switch(up, head, guarded)
         return await self._answer(up, head, guarded)
 
-    async def _exchange(self) -> tuple[Upstream, ResponseHead, GuardedResponse] | Refusal:
-        """Send the request and await its final answer; a kept connection that died of age is tried anew once."""
+    async def _exchange(self) -> tuple[Upstream, Answer] | Refusal:
+        """Send the request, await its final answer; once again if a kept connection died of age."""
         for fresh in (False, True):
             self._wanted()
             up = await self._pool.acquire(self._call.key, fresh=fresh)
@@ -121,7 +108,7 @@ class Transfer:
                     raise
                 up.wire.abort()
                 continue
-            return answer if isinstance(answer, Refusal) else (up, *answer)
+            return answer if isinstance(answer, Refusal) else (up, answer)
         raise AssertionError  # the second connection is not a reused one, so its failure was raised
 
     def _wanted(self) -> None:
@@ -153,46 +140,22 @@ class Transfer:
 
     # -- down --
 
-    async def _await_answer(self, up: Upstream) -> tuple[ResponseHead, GuardedResponse] | Refusal:
+    async def _await_answer(self, up: Upstream) -> Answer | Refusal:
         """The final answer's head; interim answers are relayed as they come."""
-        for _ in range(_MAX_INTERIM):
-            up.wire.deadline = self._loop.time() + self._patience.first_byte
-            try:
-                raw = await up.reading.head(self._patience.head)
-            except HeadTooLarge:
-                return Refusal(Code.UPSTREAM_PROTOCOL, "the answer's head is too large")
-            except MalformedHead as error:
-                return Refusal(Code.UPSTREAM_PROTOCOL, f"the answer's head is malformed: {error}")
-            if raw is None:
-                raise Truncated(up.wire)
+        call, patience = self._call, self._patience
+        for _ in range(MAX_INTERIM):
+            up.wire.deadline = self._loop.time() + patience.first_byte
+            answer = await next_answer(up.reading, call.method, call.guarded.upgrade, patience)
             self.outcome.first_byte_ns = self.outcome.first_byte_ns or self._clock.mono_ns()
-            answer = self._judge_answer(raw)
-            if isinstance(answer, Refusal) or answer[0].status >= _FINAL or answer[0].status == SWITCHING:
+            if isinstance(answer, Refusal) or answer.final:
                 return answer
-            self._interim(*answer)
+            if relayed := interim(answer, call.version):
+                self._down.wire.write(relayed)
         return Refusal(Code.UPSTREAM_PROTOCOL, "too many interim answers")
-
-    def _judge_answer(self, raw: bytes) -> tuple[ResponseHead, GuardedResponse] | Refusal:
-        head = parse_response(raw)
-        if isinstance(head, Refusal):
-            return head
-        guarded = guard_response(
-            head,
-            self._call.method,
-            self._call.guarded.upgrade,
-            max_headers=self._patience.header_count,
-            max_line=self._patience.header_line,
-        )
-        return guarded if isinstance(guarded, Refusal) else (head, guarded)
-
-    def _interim(self, head: ResponseHead, guarded: GuardedResponse) -> None:
-        """Relay a 1xx; HTTP/1.0 does not know them, and 100 answers an Expect that ended at us."""
-        if self._call.version == "1.1" and head.status != 100:  # noqa: PLR2004 - RFC 9110, 15.2.1
-            self._down.wire.write(format_response_head(head.status, guarded.reason, guarded.forward))
 
     async def _answer(self, up: Upstream, head: ResponseHead, guarded: GuardedResponse) -> bool:
         body = Body(up.reading, guarded.framing)
-        headers, writer, delimited = self._framing(guarded)
+        headers, writer, delimited = reframed(guarded, self._call.version)
         keep = delimited and self._call.guarded.keep_alive
         if not keep:
             headers = (*headers, (b"Connection", b"close"))
@@ -232,20 +195,6 @@ class Transfer:
         self._down.wire.deadline = self._loop.time() + self._patience.downstream_idle
         await self._down.wire.drain()
         self._down.wire.deadline = None
-
-    def _framing(self, guarded: GuardedResponse) -> tuple[Headers, Writer, bool]:
-        """Headers and framing for the agent; False if only closing can end the body."""
-        framing = guarded.framing
-        if isinstance(framing, NoBody | Length):
-            return guarded.forward, PLAIN, True
-        if self._call.version == "1.0":
-            plain = tuple(
-                h for h in guarded.forward if h[0].lower() not in (b"transfer-encoding", b"trailer")
-            )
-            return plain, PLAIN, False
-        if isinstance(framing, UntilClose):
-            return (*guarded.forward, (b"Transfer-Encoding", b"chunked")), CHUNKS, True
-        return guarded.forward, CHUNKS, True
 
     def _finish(self, up: Upstream, guarded: GuardedResponse) -> bool:
         """Give the upstream connection back if both directions ended cleanly."""
@@ -298,17 +247,9 @@ class Transfer:
             refusal, gone = upload_refusal(error), isinstance(error, Gone | Cut)
             self._end("client_gone" if gone else "refused", None if gone else refusal)
             return refusal
-        refusal = _upstream_refusal(error)
+        refusal = upstream_refusal(error)
         self._end("upstream_error", refusal)
         return refusal
-
-
-def _upstream_refusal(error: WireError) -> Refusal:
-    if isinstance(error, Expired):
-        return Refusal(Code.UPSTREAM_TIMEOUT, "the API stopped answering")
-    if isinstance(error, BadFraming):
-        return Refusal(Code.UPSTREAM_PROTOCOL, "the answer's chunks are malformed")
-    return Refusal(Code.UPSTREAM_CLOSED, "the API closed the connection before its answer was complete")
 
 
 async def relay(transfer: Transfer, call: Admitted, enforcer: Enforcer) -> bool | Refused:
