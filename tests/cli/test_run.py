@@ -150,6 +150,10 @@ async def test_rules_that_are_named_and_absent_are_not_no_rules(gatepass, tmp_pa
     done = await gatepass("run", "--", "true")
     assert (done.status, len(done.lines)) == (2, 1)
     assert "there is no directory rulse" in done.err
+    (tmp_path / "gatepass.yaml").write_text("upstream: {roots: nowhere}\n")
+    done = await gatepass("run", "--", "true")
+    assert (done.status, len(done.lines)) == (2, 1)
+    assert "there is no directory nowhere" in done.err
 
 
 @pytest.mark.parametrize(
