@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from proxy.audit.record import Record, parse
+from proxy.credential import placeholder
 from proxy.credential.binding import Binding
 from proxy.credential.placeholder import Holding, digest
 from proxy.credential.secret import Secret
@@ -36,7 +37,7 @@ from proxy.identity.jws import VerifyingKeys
 from proxy.identity.principal import Agent, Task, TaskState
 from proxy.identity.registry import Registry
 from proxy.policy.cedar import RuleSet, load_rules
-from proxy.policy.decision import Pdp, Ruling
+from proxy.policy.decision import Allow, Pdp, Ruling
 from proxy.policy.observe import observe
 from proxy.ports import Credentials, Log, LogUnavailable, Resolver
 from proxy.store import authority
@@ -46,6 +47,10 @@ from tests.support.resolver import ScriptedResolver
 from tests.support.upstream import Upstream
 
 AGENTS = ("one", "two")
+TOKEN = placeholder.mint(b"r" * 24)
+HELD = Holding(placeholder.digest(TOKEN.encode()), "one", "api", "one")
+BEARER = f"Authorization: Bearer {TOKEN}"
+YES = Allow(("yes",))
 
 
 class Journal:

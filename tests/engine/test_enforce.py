@@ -4,17 +4,11 @@ import asyncio
 
 import pytest
 
-from proxy.credential import placeholder
-from proxy.credential.placeholder import Holding
 from proxy.errors import Code, Refusal
-from proxy.policy.decision import Allow, Deny
+from proxy.policy.decision import Deny
 from tests.engine.lines import until
-from tests.engine.ports import AGENTS, Explodes, Journal, Says, engine
+from tests.engine.ports import AGENTS, BEARER, HELD, YES, Explodes, Journal, Says, engine
 
-TOKEN = placeholder.mint(b"r" * 24)
-HELD = Holding(placeholder.digest(TOKEN.encode()), "one", "api", "one")
-BEARER = f"Authorization: Bearer {TOKEN}"
-YES = Allow(("yes",))
 FAILURES = [
     ZeroDivisionError("division by zero"),
     RuntimeError(),
