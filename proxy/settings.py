@@ -119,7 +119,6 @@ class Settings(Model):
 
     state: str | None = None
     rules: str = "rules"
-    environment: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")] = "development"
     listen: Annotated[tuple[Listen, ...], Field(min_length=1)] = (Listen(),)
     upstream: UpstreamSettings = UpstreamSettings()
     limits: Limits = Limits()

@@ -27,7 +27,7 @@ from proxy.engine.pool import Pool
 from proxy.engine.response import Patience
 from proxy.engine.server import Listener, Server
 from proxy.http.address import AllowPrivate, name_refusal
-from proxy.http.canonical import Host, parse_host
+from proxy.http.canonical import Host, Origin, parse_host
 from proxy.identity.attribution import Attributor
 from proxy.ports import Resolver
 from proxy.settings import Settings
@@ -36,10 +36,10 @@ from proxy.store.keyring import Keyring
 from proxy.store.log import TiledLog
 from proxy.store.reader import since_boot
 from proxy.store.tasks import TaskBook
-from proxy.wiring_parts import Entropy, SystemClock, log_origin, log_seed, upstream_context
+from proxy.wiring_parts import Entropy, SystemClock, log_origin, log_seed, task_event, upstream_context
 from proxy.wiring_rules import Rules, load
 
-__all__ = ["TASKS", "Rules", "Sidecar", "load", "log_origin"]
+__all__ = ["TASKS", "Rules", "Sidecar", "load", "log_origin", "task_event"]
 
 TASKS = "tasks.sqlite3"
 
@@ -85,7 +85,16 @@ def _judge(
         header_count=settings.limits.header_count,
         header_line=settings.limits.header_line,
         target=settings.limits.target,
+        encoded_slash=_encoded_slash(rules),
     )
+
+
+def _encoded_slash(rules: Rules) -> Callable[[Origin], bool]:
+    """Where paths may hold %2F: at services that say so; everywhere while only observing."""
+    if rules.ruleset is None:
+        return lambda _: True
+    catalogue = rules.ruleset.catalogue
+    return lambda origin: (service := catalogue.find(origin)) is not None and service.encoded_slash
 
 
 def _leaves(keyring: Keyring, allowed: Sequence[AllowPrivate]) -> LeafCache:
@@ -195,6 +204,7 @@ class Sidecar:
             boot=ulid(time.time_ns(), entropy(10)),
             credentials=StaticBroker(environment, mono_ns=clock.mono_ns),
             alarm=alarm,
+            correlation=settings.correlation_header,
         )
         deadlines = Deadlines(loop.time)
         dialer = Dialer(
@@ -213,6 +223,8 @@ class Sidecar:
             alarm,
         )
         listening.append(server)
+        book.on_open(lambda task: enforcer.note("task.open", task_event(task)))
+        book.on_end(lambda task: enforcer.note("task.end", task_event(task)))
         book.on_end(lambda task: server.end_task(task.id))
         sidecar = cls(server, enforcer, log, book, settings)
         sidecar._announce(rules, lost)

@@ -7,6 +7,8 @@ import ssl
 import time
 from pathlib import Path
 
+from proxy.audit.canonical import Json
+from proxy.identity.principal import Task
 from proxy.settings import Settings
 from proxy.store.keyring import Keyring
 
@@ -66,3 +68,18 @@ def log_seed(keyring: Keyring, log_name: str) -> bytes:
     return (
         keyring.log_seed if log_name == "log" else hmac.digest(keyring.log_seed, log_name.encode(), "sha256")
     )
+
+
+def task_event(task: Task) -> dict[str, Json]:
+    """What the log says of a task that starts or ends."""
+    return {
+        "task": task.id,
+        "agent": task.agent,
+        "purpose": task.purpose,
+        "scopes": list(task.scopes),
+        "environment": task.environment,
+        "on_behalf_of": task.on_behalf_of,
+        "expires_at": task.expires_at,
+        "manifest_sha256": task.manifest_sha256,
+        "state": task.state.value,
+    }

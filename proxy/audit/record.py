@@ -63,6 +63,10 @@ class Numbering:
         self._next[key] = number + 1
         return number
 
+    def give_back(self, agent: str | None) -> None:
+        """Take back the last number: its record could not be made, and a gap reads as a deleted one."""
+        self._next[agent or ""] -= 1
+
 
 def ulid(wall_ns: int, randomness: bytes) -> str:
     """A ULID: 48 bits of milliseconds, then the first 80 bits of ``randomness`` (>= 10 octets)."""

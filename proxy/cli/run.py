@@ -35,7 +35,7 @@ from proxy.store.log import LogInUse
 from proxy.store.reader import since_boot
 from proxy.store.tasks import TaskStore, TaskStoreError
 from proxy.store.truststore import java_truststore
-from proxy.wiring import Sidecar
+from proxy.wiring import Sidecar, task_event
 from proxy.wiring_tasks import Started, start_task
 
 _DRAIN_S = 2.0
@@ -153,7 +153,9 @@ async def _run(
     ended.log, sidecar = await _start(prepared)
     task = started.task
     sidecar.book.on_end(lambda over: _tell_expiry(over, task))
-    sidecar.enforcer.note("task.open", {"agent": task.agent, "task": task.id, "purpose": task.purpose})
+    sidecar.enforcer.note(
+        "task.open", task_event(task)
+    )  # it is older than the sidecar, which follows the others
     try:
         host, port = sidecar.addresses[0]
         bundle = prepared.keyring.bundle_path
@@ -169,9 +171,8 @@ async def _run(
         if taken:
             tell(f"kept from the program, because they hold a credential: {', '.join(taken)}")
         ended.status = await run_child(command, environment)
-        await sidecar.book.end(task.id, "the program ended")
     finally:
-        sidecar.enforcer.note("task.end", {"agent": task.agent, "task": task.id})
+        await sidecar.book.end(task.id, "the program ended")
         await sidecar.drain(_DRAIN_S)
     return ended.status
 

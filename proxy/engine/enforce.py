@@ -70,7 +70,9 @@ class Enforcer:
         boot: str,
         credentials: Credentials,
         alarm: Callable[[str], None],
+        correlation: str | None = None,
     ) -> None:
+        """``correlation``: the header in which an API gets the record's id, if any."""
         self._judge = judge
         self._log = log
         self._clock = clock
@@ -79,6 +81,7 @@ class Enforcer:
         self._boot = boot
         self._credentials = credentials
         self._alarm = alarm
+        self._correlation = correlation.encode("ascii") if correlation is not None else None
         self._numbering = Numbering()
         self._outcomes: set[asyncio.Future[int]] = set()
 
@@ -99,8 +102,9 @@ class Enforcer:
         verdict = await self._guarded(self._judge.request(exchange, seen, caller, head, prefix))
         if isinstance(verdict, Refusal):
             return await self._refuse(exchange, seen, verdict)
-        if not await self._append_decision(exchange, seen, None):
-            return Refused(_LOG_DOWN, "", seen.principal)
+        failure = await self._append_decision(exchange, seen, None)
+        if failure is not None:
+            return Refused(failure, exchange.id if failure is not _LOG_DOWN else "", seen.principal)
         exchange.advance(Step.RECORDED)
         admitted = _admitted(exchange, verdict, head, opened, self._clock.mono_ns())
         refusal = await self._guarded(self._equip(admitted, verdict))
@@ -127,7 +131,10 @@ class Enforcer:
         return Refusal(Code.INTERNAL, f"{type(error).__name__} while the call was being {doing}")
 
     async def _equip(self, admitted: Admitted, ready: Ready) -> Refusal | None:
-        """Swap the placeholder for the credential, if there is one to swap."""
+        """Name the record to the API if configured; swap the placeholder if there is one to swap."""
+        if (name := self._correlation) is not None:
+            others = (header for header in admitted.headers if header[0].lower() != name.lower())
+            admitted.headers = (*others, (name, admitted.exchange.id.encode("ascii")))
         if ready.plan is None:
             return None
         secret = await self._credentials.fetch(ready.plan.binding, ready.principal.task)
@@ -142,31 +149,44 @@ class Enforcer:
     # -- recording --
 
     async def _refuse(self, exchange: Exchange, seen: Seen, refusal: Refusal) -> Refused:
-        durable = await self._append_decision(exchange, seen, refusal)
+        failure = await self._append_decision(exchange, seen, refusal)
         exchange.advance(Step.CLOSED)
-        if not durable:
+        if failure is _LOG_DOWN:
             return Refused(_LOG_DOWN, "", seen.principal)
-        told = replace(refusal, detail=facts.shown(refusal.detail))  # it may quote what the agent sent
+        told = failure or replace(refusal, detail=facts.shown(refusal.detail))  # it may quote what was sent
         return Refused(told, exchange.id, seen.principal)
 
-    async def _append_decision(self, exchange: Exchange, seen: Seen, refusal: Refusal | None) -> bool:
-        """Make the decision durable; False if that failed, and then nothing may leave."""
+    async def _append_decision(
+        self, exchange: Exchange, seen: Seen, refusal: Refusal | None
+    ) -> Refusal | None:
+        """Make the decision durable. If that fails nothing may leave, and what is returned is the answer.
+
+        A decision that cannot be written down as it was (a bug of ours) is recorded as a refusal.
+        """
+        failure = None
         try:
-            agent = seen.principal.agent.id if seen.principal is not None else None
-            entry = record.decision(
-                self.stamp(agent, exchange.id),
-                who=facts.who(seen),
-                what=facts.what(seen),
-                why=facts.why(seen, refusal),
-                credential=seen.credential,
-            )
+            try:
+                entry = self._decision(exchange, seen, refusal)
+            except Exception as error:  # noqa: BLE001 - fail closed: it becomes a refusal, with a record
+                failure = self.failed(error, "recorded")
+                bare = Seen(seen.peer, principal=seen.principal)
+                entry = self._decision(exchange, bare, failure)
             await self._log.append(entry)
         except LogUnavailable:
-            return False
-        except Exception as error:  # noqa: BLE001 - fail closed: a record that cannot be made is a 503
+            return _LOG_DOWN
+        except Exception as error:  # noqa: BLE001 - fail closed: no record, no egress
             self._alarm(f"the record of a call could not be made: {type(error).__name__}: {error}")
-            return False
-        return True
+            return _LOG_DOWN
+        return failure
+
+    def _decision(self, exchange: Exchange, seen: Seen, refusal: Refusal | None) -> bytes:
+        who, what, why = facts.who(seen), facts.what(seen), facts.why(seen, refusal)
+        agent = seen.principal.agent.id if seen.principal is not None else None
+
+        def entry(stamp: Stamp) -> bytes:
+            return record.decision(stamp, who=who, what=what, why=why, credential=seen.credential)
+
+        return self._numbered(agent, entry, exchange.id)
 
     def settle(self, admitted: Admitted, ended: Outcome) -> None:
         """Record how an admitted call ended; exactly once, and without waiting for the disk."""
@@ -174,12 +194,15 @@ class Enforcer:
         what = facts.outcome(
             ended, opened_ns=admitted.opened_ns, durable_ns=admitted.durable_ns, now_ns=self._clock.mono_ns()
         )
-        stamp = self.stamp(admitted.principal.agent.id)
-        self._later(record.outcome(stamp, decision_id=admitted.exchange.id, what=what))
+        decision_id = admitted.exchange.id
+        agent = admitted.principal.agent.id
+        self._later(
+            self._numbered(agent, lambda stamp: record.outcome(stamp, decision_id=decision_id, what=what))
+        )
 
     def note(self, kind: str, body: dict[str, Json]) -> None:
         """Record an event of the sidecar itself, without waiting for the disk."""
-        self._later(record.event(self.stamp(None), kind, body))
+        self._later(self._numbered(None, lambda stamp: record.event(stamp, kind, body)))
 
     def _later(self, entry: bytes) -> None:
         pending = asyncio.ensure_future(self._log.append(entry, urgent=False))
@@ -198,13 +221,18 @@ class Enforcer:
 
     # -- stamps --
 
-    def stamp(self, agent: str | None, record_id: str | None = None) -> Stamp:
-        """The stamp of the next record; ask when the record is appended, not before."""
+    def _numbered(
+        self, agent: str | None, make: Callable[[Stamp], bytes], record_id: str | None = None
+    ) -> bytes:
+        """An entry with the next number of its agent; call it when the entry is appended, not before."""
         wall = self._clock.wall_ns()
         identity = record_id or record.ulid(wall, self._entropy(10))
-        return Stamp(
-            identity, wall, self._clock.mono_ns(), self._origin, self._boot, self._numbering.next(agent)
-        )
+        number = self._numbering.next(agent)
+        try:
+            return make(Stamp(identity, wall, self._clock.mono_ns(), self._origin, self._boot, number))
+        except BaseException:
+            self._numbering.give_back(agent)
+            raise
 
     def _open(self) -> Exchange:
         return Exchange(record.ulid(self._clock.wall_ns(), self._entropy(10)))

@@ -82,6 +82,7 @@ class Connection:
         self._reading = Reading(wire)
         self._transfer: Transfer | None = None
         self._identity: tuple[str, str] | None = None
+        self._tunnel: Tunnel | None = None
         self._record: Refused | None = None  # a refusal of the whole tunnel, already recorded
         self._over: Refusal | None = None  # why it was cut
 
@@ -128,7 +129,7 @@ class Connection:
                 method = "" if isinstance(head, Refusal) else head.method
                 return await self._say(self._record, method, keep=False)
             if isinstance(head, Refusal):
-                refused = await self._terms.enforcer.refuse(Seen(self._wire.peer), head)
+                refused = await self._terms.enforcer.refuse(self._seen(self._tunnel, ""), head)
                 return await self._say(refused, "", keep=False)
             if head.method == "CONNECT":
                 return await self._connect(head)
@@ -195,7 +196,9 @@ class Connection:
         terms = self._terms
         if self._caller.tunnel is not None:
             refusal = Refusal(Code.METHOD_UNSUPPORTED, "CONNECT inside a tunnel")
-            return await self._say(await terms.enforcer.refuse(self._seen(), refusal), "CONNECT", keep=False)
+            return await self._say(
+                await terms.enforcer.refuse(self._seen(self._tunnel), refusal), "CONNECT", keep=False
+            )
         tunnel = await terms.enforcer.admit_tunnel(self._caller, head)
         if isinstance(tunnel, Refused):
             return await self._say(tunnel, "CONNECT", keep=_can_continue(head))
@@ -224,14 +227,16 @@ class Connection:
             wire.close()
             return False
         assert isinstance(spoken, Spoken)
+        self._tunnel = tunnel
         self._caller.presented = tunnel.presented
         self._caller.tunnel = Origin(spoken.scheme, tunnel.host, tunnel.port)
         if spoken.refusal is not None:
             self._record = await terms.enforcer.refuse(self._seen(tunnel), spoken.refusal)
         return True
 
-    def _seen(self, tunnel: Tunnel | None = None) -> Seen:
-        seen = Seen(self._wire.peer, method="CONNECT")
+    def _seen(self, tunnel: Tunnel | None = None, method: str = "CONNECT") -> Seen:
+        """What is known where there is no request to judge: the tunnel, if this is one."""
+        seen = Seen(self._wire.peer, method=method)
         if tunnel is not None:
             seen.principal = tunnel.principal
             seen.authority = f"{tunnel.host.name}:{tunnel.port}"

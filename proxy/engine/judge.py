@@ -4,6 +4,7 @@ Nothing here has an effect: no look-up, no credential, no byte leaves. The order
 also the order of precedence of their refusals: identity, form, origin, destination, placeholder, policy.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -77,7 +78,9 @@ class Judge:
         header_count: int,
         header_line: int,
         target: int,
+        encoded_slash: Callable[[Origin], bool],
     ) -> None:
+        """``encoded_slash`` says whether paths at an origin may hold ``%2F``, as data inside a segment."""
         self._attributor = attributor
         self._pdp = pdp
         self._tasks = tasks
@@ -86,6 +89,7 @@ class Judge:
         self._header_count = header_count
         self._header_line = header_line
         self._target = target
+        self._encoded_slash = encoded_slash
 
     async def tunnel(
         self, exchange: Exchange, seen: Seen, caller: Caller, head: RequestHead
@@ -125,9 +129,12 @@ class Judge:
             tunnel=caller.tunnel,
             hosts=values(head.headers, b"host"),
             version=head.version,
+            encoded_slash=True,
         )
         if isinstance(target, Refusal):
             return target
+        if "%2F" in target.path.text and not self._encoded_slash(target.origin):
+            return _ENCODED_SLASH
         seen.target = target
         refusal = self._destinations.check(target.origin.host, target.origin.port)
         if refusal is not None:
@@ -230,6 +237,9 @@ def _body_of(prefix: bytes, framing: Framing) -> bytes:
     return b"".join(ChunkedDecoder().feed(prefix)) if isinstance(framing, Chunked) else b""
 
 
+_ENCODED_SLASH = Refusal(
+    Code.TARGET_MALFORMED, "the path has an encoded slash, and no service at this host declares encoded_slash"
+)
 BODY_PLACEHOLDER = Refusal(
     Code.PLACEHOLDER_SURFACE,
     "there is a placeholder in the request body, which no service declares as its place",

@@ -53,9 +53,7 @@ def _bodyless(status: int, method: str) -> bool:
     return method == "HEAD" or status < 200 or status in (NO_CONTENT, NOT_MODIFIED)  # noqa: PLR2004 - 1xx
 
 
-def _framing(
-    head: ResponseHead, fields: Index, method: str
-) -> Framing | Refusal:
+def _framing(head: ResponseHead, fields: Index, method: str) -> Framing | Refusal:
     codings = fields.get(b"transfer-encoding")
     lengths = fields.get(b"content-length")
     if codings and lengths:

@@ -92,9 +92,7 @@ def _connection(options: list[bytes]) -> Refusal | None:
     return None
 
 
-def _framing(
-    head: RequestHead, fields: Index
-) -> NoBody | Length | Chunked | Refusal:
+def _framing(head: RequestHead, fields: Index) -> NoBody | Length | Chunked | Refusal:
     """Step 5, RFC 9112, 6.3."""
     codings = fields.get(b"transfer-encoding")
     lengths = fields.get(b"content-length")

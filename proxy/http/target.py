@@ -161,9 +161,7 @@ def parse_target(
     return _agrees(target.origin, hosts, version) or target
 
 
-def parse_connect(
-    raw: bytes, hosts: Sequence[bytes] = ()
-) -> tuple[Host, int] | Refusal:
+def parse_connect(raw: bytes, hosts: Sequence[bytes] = ()) -> tuple[Host, int] | Refusal:
     """Read the target of CONNECT (authority-form): a host and a port, both mandatory.
 
     ``hosts`` are the values of its Host headers: there may be none; if there is one it names the

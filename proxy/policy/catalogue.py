@@ -36,6 +36,7 @@ class Service:
     environments: tuple[str, ...]
     operations: tuple[Operation, ...]
     credential: Binding | None
+    encoded_slash: bool = False  # paths may hold %2F, as data inside a segment
     classifier: Classifier = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:

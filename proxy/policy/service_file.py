@@ -126,6 +126,7 @@ class ServiceEntry(Model):
     environments: Annotated[list[Environment], Field(min_length=1)]
     operations: dict[OperationName, OperationEntry] = {}
     credential: CredentialEntry | None = None
+    encoded_slash: bool = False
 
     @field_validator("name")
     @classmethod
@@ -161,6 +162,7 @@ class ServiceEntry(Model):
                 for name, entry in self.operations.items()
             ),
             credential=None if self.credential is None else self.credential.binding(self.name),
+            encoded_slash=self.encoded_slash,
         )
 
 

@@ -41,6 +41,7 @@ class TaskBook:
         self._held: dict[str, Holding] = {}
         self._seq = 0
         self._callbacks: list[Callable[[Task], None]] = []
+        self._openings: list[Callable[[Task], None]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._lock = asyncio.Lock()
         self._asked = self._served = 0
@@ -78,6 +79,10 @@ class TaskBook:
     def on_end(self, callback: Callable[[Task], None]) -> None:
         """Call back, on the event loop, for every task that leaves the state ``open``."""
         self._callbacks.append(callback)
+
+    def on_open(self, callback: Callable[[Task], None]) -> None:
+        """Call back, on the event loop, for every task that is started from now on."""
+        self._openings.append(callback)
 
     async def refresh(self) -> None:
         """Look now for what other processes wrote; one look serves all who asked before it began.
@@ -153,6 +158,9 @@ class TaskBook:
         if before is not None and before.state is not TaskState.OPEN:
             return
         self._tasks[task.id] = task
+        if before is None and task.state is TaskState.OPEN:
+            for callback in self._openings:
+                self._loop.call_soon(callback, task)
         if before is not None and task.state is not TaskState.OPEN:
             for callback in self._callbacks:
                 self._loop.call_soon(callback, task)  # so that none can keep the others from their task

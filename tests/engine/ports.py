@@ -237,6 +237,7 @@ async def engine(
             header_count=100,
             header_line=8_192,
             target=8_192,
+            encoded_slash=lambda _: False,
         )
         enforcer = Enforcer(
             judge=judge,

@@ -31,6 +31,7 @@ def service(
     operations: Mapping[str, Entry] | None = None,
     credential: Entry | None = None,
     environments: Iterable[str] = (ENVIRONMENT,),
+    encoded_slash: bool | None = None,
 ) -> Entry:
     """One file of ``services/``; without hosts it has ``<name>.test``."""
     written: dict[str, object] = {
@@ -43,6 +44,8 @@ def service(
         "sensitivity": "internal",
         "environments": list(environments),
     }
+    if encoded_slash is not None:
+        written["encoded_slash"] = encoded_slash
     if operations is not None:
         written["operations"] = dict(operations)
     if credential is not None:

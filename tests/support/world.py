@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -131,7 +131,7 @@ async def world(
     *,
     upstream: Upstream | None = None,
     agents: Iterable[Entry] | None = None,
-    services: Iterable[Entry] | None = None,
+    services: Iterable[Entry] | Callable[[Upstream], Iterable[Entry]] | None = None,
     policies: Iterable[str] | None = None,
     environment: Mapping[str, str] | None = None,
     resolver: Resolver | None = None,
@@ -156,7 +156,7 @@ async def world(
         demo_rules.write_rules(
             directory / "rules",
             agents=agents,
-            services=[api] if services is None else services,
+            services=[api] if services is None else services(up) if callable(services) else services,
             policies=[demo_rules.permit("all", actions=("read", "write", "delete"))]
             if policies is None
             else policies,
@@ -174,9 +174,7 @@ async def world(
                 **settings,
                 "upstream": {
                     "hosts": {name: ["127.0.0.1"] for name in up.hosts} | dict(hosts or {}),
-                    "allow_private": [
-                        {"host": name, "cidr": cidr, "port": up.port} for name in up.hosts
-                    ]
+                    "allow_private": [{"host": name, "cidr": cidr, "port": up.port} for name in up.hosts]
                     if private
                     else [],
                     **(egress or {}),

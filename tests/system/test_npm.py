@@ -56,7 +56,7 @@ async def test_packages_are_viewed_and_installed_with_a_placeholder_for_a_token(
 
 
 async def test_the_encoded_slash_of_a_scoped_name_is_refused_with_a_reason(tmp_path: Path):
-    """npm asks for ``/@scope%2ftiny``, and the canonical form of a path knows no encoded slash."""
+    """npm asks for ``/@scope%2ftiny``; the service has to declare ``encoded_slash``, and this one does not."""
     async with deployed(tmp_path, serving("@scope/tiny")) as w:
         done = await npm(w, "view", "@scope/tiny", "version")
 

@@ -1,0 +1,33 @@
+"""What wiring adds of its own: the log tells of tasks, starts and ends."""
+
+import asyncio
+import time
+from pathlib import Path
+
+from tests.support.world import World, world
+
+
+async def told(w: World, kind: str) -> dict[str, object]:
+    """The first event of this kind, once it is in the log."""
+    async with asyncio.timeout(10):
+        while not (found := [record for record in w.records if record.kind == kind]):
+            await asyncio.sleep(0.01)
+    return found[0].raw["body"]
+
+
+async def test_the_log_tells_of_tasks_that_another_process_starts_and_ends(tmp_path: Path):
+    async with world(tmp_path) as w:
+        started = w.another_task(purpose="tidy up", scopes=("tidy",))
+        opened = await told(w, "task.open")
+        assert (opened["task"], opened["purpose"], opened["scopes"]) == (started.task.id, "tidy up", ["tidy"])
+        assert opened["manifest_sha256"] == started.task.manifest_sha256
+        w.store.end(started.task.id, "done", int(time.time()))
+        ended = await told(w, "task.end")
+        assert (ended["task"], ended["state"]) == (started.task.id, "ended")
+
+
+async def test_a_run_begins_with_boot_and_the_rules_and_ends_with_shutdown(tmp_path: Path):
+    async with world(tmp_path) as w:
+        pass
+    kinds = [record.kind for record in w.records]
+    assert (kinds[:2], kinds[-1]) == (["boot", "rules.load"], "shutdown")
