@@ -244,7 +244,8 @@ class Transfer:
             self._end("refused", self._upload.refusal)
             return self._upload.refusal
         if error.wire is self._down.wire:
-            refusal, gone = upload_refusal(error), isinstance(error, Gone | Cut)
+            # Late after the answer's head means: it does not take the answer.
+            refusal, gone = upload_refusal(error), self.answered or isinstance(error, Gone | Cut)
             self._end("client_gone" if gone else "refused", None if gone else refusal)
             return refusal
         refusal = upstream_refusal(error)

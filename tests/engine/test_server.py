@@ -130,7 +130,7 @@ async def test_an_address_that_is_taken_leaves_nothing_listening():
     async with engine() as e:
         taken = e.server.addresses[0]
         before = len(e.server._servers)
-        with pytest.raises(OSError, match="(?i)address already in use"):
+        with pytest.raises(OSError, match=r"(?i)address already in use"):
             await e.server.listen([Listener("127.0.0.1", 0, None), Listener(*taken, Fixed("one", "one"))])
         assert len(e.server._servers) == before + 1
         await until(lambda: not e.server._servers[-1].is_serving())
