@@ -48,7 +48,7 @@ async def sniff(reading: Reading, host: Host, leaves: LeafCache) -> Spoken | Ref
     if first[0] != _TLS_HANDSHAKE_RECORD:
         return await _plain(reading, first)
     while isinstance(hello := parse_client_hello(first), Incomplete):
-        more = await reading.some()
+        more = await _more(reading)
         if not more:
             return Refusal(
                 Code.TLS_HANDSHAKE, "the client closed the connection in the middle of its ClientHello"
@@ -67,10 +67,18 @@ async def sniff(reading: Reading, host: Host, leaves: LeafCache) -> Spoken | Ref
     return Spoken("https", refusal) if failure is None else refusal or failure
 
 
+async def _more(reading: Reading) -> bytes:
+    """The next octets; nothing if the client has ended or gone, because what it began is on record either way."""
+    try:
+        return await reading.some()
+    except Gone:
+        return b""
+
+
 async def _plain(reading: Reading, first: bytes) -> Spoken | Refusal:
     """HTTP says so at the end of its first line; others (SSH, SMTP) begin with a capital letter, too."""
     while first[:1].isupper() and b"\n" not in first and len(first) <= _MAX_LINE:
-        more = await reading.some()
+        more = await _more(reading)
         if not more:
             break
         first += more

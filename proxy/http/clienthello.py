@@ -6,6 +6,7 @@ TLS library reads the same octets again and has the last word.
 """
 
 from dataclasses import dataclass
+from struct import Struct
 
 MAX_HELLO = 32768
 """Octets of one ClientHello; current clients send up to about 2,000."""
@@ -16,6 +17,7 @@ MAX_RECORDS = 32
 _HANDSHAKE, _CLIENT_HELLO = 22, 1
 _RECORD_HEAD, _MESSAGE_HEAD = 5, 4
 _MAX_RECORD = 1 << 14
+_EXTENSION = Struct(">HH")  # kind, length
 _SERVER_NAME, _ALPN, _SUPPORTED_VERSIONS, _ECH = 0, 16, 43, 0xFE0D
 
 
@@ -129,17 +131,22 @@ def _server_name(extension: _Reader) -> bytes:
     return name
 
 
-def _extensions(hello: _Reader) -> dict[int, _Reader]:
-    found: dict[int, _Reader] = {}
-    if hello:
-        extensions = hello.vector(2)
-        while extensions:
-            kind = extensions.number(2)
-            if kind in found:
-                raise _Malformed
-            found[kind] = extensions.vector(2)
+def _extensions(hello: _Reader) -> dict[int, bytes]:
+    """The extensions by kind; read in one loop, because every new connection of an agent pays for it."""
+    block = hello.vector(2).rest() if hello else b""
     if hello:
         raise _Malformed
+    found: dict[int, bytes] = {}
+    at, end = 0, len(block)
+    while at < end:
+        if at + _EXTENSION.size > end:
+            raise _Malformed
+        kind, size = _EXTENSION.unpack_from(block, at)
+        at += _EXTENSION.size
+        if kind in found or at + size > end:
+            raise _Malformed
+        found[kind] = block[at : at + size]
+        at += size
     return found
 
 
@@ -153,13 +160,13 @@ def _read(hello: _Reader) -> ClientHello:
     alpn: list[bytes] = []
     versions = [legacy_version]
     if _SERVER_NAME in extensions:
-        sni = _server_name(extensions[_SERVER_NAME])
+        sni = _server_name(_Reader(extensions[_SERVER_NAME]))
     if _ALPN in extensions:
-        names = extensions[_ALPN].vector(2)
+        names = _Reader(extensions[_ALPN]).vector(2)
         while names:
             alpn.append(names.vector(1).rest())
     if _SUPPORTED_VERSIONS in extensions:
-        offered = extensions[_SUPPORTED_VERSIONS].vector(1)
+        offered = _Reader(extensions[_SUPPORTED_VERSIONS]).vector(1)
         versions = []
         while offered:
             versions.append(offered.number(2))
