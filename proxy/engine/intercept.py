@@ -68,7 +68,7 @@ async def sniff(reading: Reading, host: Host, leaves: LeafCache) -> Spoken | Ref
 
 
 async def _more(reading: Reading) -> bytes:
-    """The next octets; nothing if the client has ended or gone, because what it began is on record either way."""
+    """The next octets; nothing if the client has ended or gone: what it began is recorded either way."""
     try:
         return await reading.some()
     except Gone:
