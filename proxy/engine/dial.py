@@ -119,7 +119,11 @@ class Dialer:
         if origin.scheme == "http":
             return Upstream(wire, Link(ip, origin.port, "", ""))
         wire.deadline = loop.time() + self._timeout
-        refusal = await self._secure(wire, origin, where)
+        try:
+            refusal = await self._secure(wire, origin, where)
+        except BaseException:
+            wire.abort()
+            raise
         if refusal is not None:
             wire.abort()
             return refusal

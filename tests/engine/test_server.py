@@ -1,6 +1,7 @@
 """Listeners and the drain: no new connections, running calls end, idle ones close, the log covers everything."""
 
 import asyncio
+import socket
 
 import pytest
 
@@ -8,7 +9,7 @@ from proxy.audit.verify import Verified, verify
 from proxy.engine.judge import Fixed
 from proxy.engine.server import Listener
 from proxy.store.tiles import Tiles
-from tests.engine.lines import ends, line, plain_world, until
+from tests.engine.lines import Elsewhere, ends, line, plain_world, until
 from tests.engine.ports import engine
 from tests.support.behaviours import pattern
 from tests.support.rawclient import RawClient
@@ -76,6 +77,46 @@ async def test_a_streaming_download_ends_before_the_drain_does(tmp_path):
         assert await one.client.body(head).read() == pattern(20_000_000)
         await draining
         assert ends(w) == [("complete", "", 200)]
+
+
+class Held:
+    """A resolver that never answers."""
+
+    def __init__(self) -> None:
+        self.asked, self.never = asyncio.Event(), asyncio.Event()
+
+    async def resolve(self, name: str) -> tuple[str, ...]:
+        self.asked.set()
+        await self.never.wait()
+        return ()
+
+
+async def test_a_call_that_waits_for_a_name_is_ended_with_its_outcome(tmp_path):
+    resolver = Held()
+    async with plain_world(tmp_path, resolver=resolver) as w, line(w) as one:
+        await one.client.send(one.head("/"))
+        await resolver.asked.wait()
+        await w.sidecar.drain(0.1)
+        assert await one.client.at_end()
+        assert ends(w) == [("cut", "draining", None)]
+        assert w.records[-1].kind == "shutdown"
+        resolver.never.set()
+
+
+async def test_a_call_in_an_unanswered_handshake_is_ended_with_its_outcome(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(10)
+        nowhere = Elsewhere(Upstream("api.test"), silent.getsockname()[1])
+        async with world(tmp_path, upstream=nowhere) as w, line(w) as one:
+            await one.client.send(one.head("/"))
+            accepted, _ = await asyncio.to_thread(silent.accept)
+            with accepted:
+                accepted.settimeout(10)
+                assert await asyncio.to_thread(accepted.recv, 65536)  # the ClientHello
+                await w.sidecar.drain(0.1)
+                assert ends(w) == [("cut", "draining", None)]
+                with pytest.raises(ConnectionResetError):
+                    accepted.recv(1)
 
 
 async def test_a_half_sent_head_does_not_hold_the_drain(tmp_path):
