@@ -28,6 +28,7 @@ from proxy.ports import Clock, Credentials, Log, LogUnavailable
 
 T = TypeVar("T")
 _LOG_DOWN = Refusal(Code.LOG_UNAVAILABLE, "the record of this call could not be made durable")
+_STOPPED = Refusal(Code.DRAINING, "gatepass stopped before the call was sent")
 
 
 @dataclass(slots=True)
@@ -107,7 +108,11 @@ class Enforcer:
             return Refused(failure, exchange.id if failure is not _LOG_DOWN else "", seen.principal)
         exchange.advance(Step.RECORDED)
         admitted = _admitted(exchange, verdict, head, opened, self._clock.mono_ns())
-        refusal = await self._guarded(self._equip(admitted, verdict))
+        try:
+            refusal = await self._guarded(self._equip(admitted, verdict))
+        except asyncio.CancelledError:
+            self.settle(admitted, Outcome("cut", _STOPPED))
+            raise
         if refusal is None:
             exchange.advance(Step.CREDENTIALED)
             return admitted
@@ -135,16 +140,16 @@ class Enforcer:
         if (name := self._correlation) is not None:
             others = (header for header in admitted.headers if header[0].lower() != name.lower())
             admitted.headers = (*others, (name, admitted.exchange.id.encode("ascii")))
-        if ready.plan is None:
-            return None
-        secret = await self._credentials.fetch(ready.plan.binding, ready.principal.task)
-        if isinstance(secret, Refusal):
-            return secret
-        swapped = swap.apply(ready.plan, secret, admitted.headers, admitted.target)
-        if isinstance(swapped, Refusal):
-            return swapped
-        admitted.headers, admitted.request_target = swapped
-        return None
+        if ready.plan is not None:
+            secret = await self._credentials.fetch(ready.plan.binding, ready.principal.task)
+            if isinstance(secret, Refusal):
+                return secret
+            swapped = swap.apply(ready.plan, secret, admitted.headers, admitted.target)
+            if isinstance(swapped, Refusal):
+                return swapped
+            admitted.headers, admitted.request_target = swapped
+        # Recording and fetching took time, and a connection is cut only once it is known whose it is.
+        return self._judge.over(ready.principal)
 
     # -- recording --
 

@@ -220,6 +220,10 @@ class Judge:
             exchange.advance(Step.ATTRIBUTED)
         return found
 
+    def over(self, principal: Principal) -> Refusal | None:
+        """Why nothing may leave for this principal any more, although it was allowed to; or None."""
+        return self._attributor.over(principal, self._clock.wall_ns() // 1_000_000_000)
+
     def _attribute_now(self, caller: Caller, headers: Headers) -> Principal | Refusal:
         now = self._clock.wall_ns() // 1_000_000_000
         if caller.fixed is not None:

@@ -74,6 +74,11 @@ class Attributor:
             return subject
         return Principal(*subject, Evidence("listener", self._issuer, "", "", "", peer))
 
+    def over(self, principal: Principal, now: int) -> Refusal | None:
+        """Why ``principal`` makes no more calls, though it could when it was attributed; or None."""
+        subject = self._subject(principal.agent.id, principal.task.id, now)
+        return subject if isinstance(subject, Refusal) else None
+
     def _verify(self, token: bytes, now: int) -> SignedClaims | Refusal:
         digest = hashlib.sha256(token).digest()
         known = self._verified.get(digest)
