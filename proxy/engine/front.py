@@ -113,14 +113,18 @@ class Connection:
         """Take no further request; close at once if none is running."""
         self.stopping = True
         if not self.busy:
-            self._wire.close()
             self._wire.fail(Cut)
 
     # -- one request --
 
     async def _one(self) -> bool:
         """One request head and what follows from it; False when the connection is over."""
-        head = await self._next_head()
+        try:
+            head = await self._next_head()
+        except Cut:
+            if self._over is not None:
+                raise
+            return False  # stopped between requests: what was answered may still be on its way
         if head is None:
             return False
         self.busy = True
@@ -264,6 +268,9 @@ class Connection:
         self._wire.write(reply.refusal(refused, method=method, keep=keep))
         if not keep:
             await reply.linger(self._wire, self._terms.now)
+        elif not self._wire.writable:  # who sends requests and reads no answers must not fill our memory
+            self._wire.deadline = self._terms.now() + self._terms.patience.downstream_idle
+            await self._wire.drain()
         return keep
 
 

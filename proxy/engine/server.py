@@ -14,7 +14,9 @@ from proxy.engine.wire import Wire
 from proxy.errors import Code, Refusal
 
 _SWEEP = 0.25
+_LOOK = 0.01
 _BACKLOG = 1024
+_PATIENCE = 5.0  # seconds, at most, for what was cut to end by itself
 _TASK_OVER = Refusal(Code.TASK_ENDED, "the task ended while the call was running")
 _STOPPED = Refusal(Code.DRAINING, "gatepass stopped before the call was complete")
 
@@ -78,6 +80,8 @@ class Server:
 
     async def drain(self, seconds: float) -> None:
         """Stop accepting, let running exchanges finish for ``seconds``, cut the rest."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
         for server in self._servers:
             server.close()
         for connection in list(self._running.values()):
@@ -87,8 +91,14 @@ class Server:
         for connection in list(self._running.values()):
             connection.cut(_STOPPED)
         if self._running:
-            await asyncio.wait(self._running, timeout=5)
+            await asyncio.wait(self._running, timeout=min(seconds, _PATIENCE))
+        for task in list(self._running):
+            task.cancel()  # it waits for a name or a dial, which nothing cuts; its outcome is to be recorded
+        if self._running:
+            await asyncio.wait(self._running)
         self._terms.pool.close()
+        while self._deadlines.wires and loop.time() < deadline:  # noqa: ASYNC110 - wires say nothing when empty
+            await asyncio.sleep(_LOOK)  # what was answered is still on its way to a slow reader
         if self._sweeper is not None:
             self._sweeper.cancel()
 

@@ -7,7 +7,7 @@ from proxy.audit.verify import Verified, verify
 from proxy.credential.secret import Secret
 from proxy.store.tiles import Tiles
 from tests.engine.lines import ends, line, plain_world, until
-from tests.engine.ports import BEARER, HELD, Journal, Says, YES, engine
+from tests.engine.ports import BEARER, HELD, YES, Journal, Says, engine
 from tests.support.rawclient import RawClient
 
 
@@ -62,8 +62,7 @@ async def test_a_task_that_ends_while_its_credential_is_being_fetched_sends_noth
         assert e.upstream.connections == []
 
 
-async def test_a_call_that_waits_for_a_resolver_when_gatepass_stops_has_an_outcome(tmp_path, monkeypatch):
-    monkeypatch.setattr("proxy.engine.server._PATIENCE", 0.05)
+async def test_a_call_that_waits_for_a_resolver_when_gatepass_stops_has_an_outcome(tmp_path):
     resolver = Waits()
     async with plain_world(tmp_path, resolver=resolver) as w, line(w) as one:
         await one.client.send(one.head("/"))
@@ -78,8 +77,7 @@ async def test_a_call_that_waits_for_a_resolver_when_gatepass_stops_has_an_outco
         resolver.go.set()
 
 
-async def test_a_call_that_waits_for_its_credential_when_gatepass_stops_has_an_outcome(monkeypatch):
-    monkeypatch.setattr("proxy.engine.server._PATIENCE", 0.05)
+async def test_a_call_that_waits_for_its_credential_when_gatepass_stops_has_an_outcome():
     purse = Waits()
     async with (
         engine(pdp=Says(YES), credentials=purse, holdings=[HELD]) as e,
@@ -97,7 +95,7 @@ async def slow_reader(address: tuple[str, int]) -> RawClient:
     """A client whose kernel takes little, and that reads nothing ahead itself."""
     plain = socket.socket()
     plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    plain.setblocking(False)
+    plain.settimeout(0)
     await asyncio.get_running_loop().sock_connect(plain, address)
     return RawClient(*await asyncio.open_connection(sock=plain, limit=1024))
 
@@ -113,7 +111,7 @@ async def test_an_answer_that_is_still_on_its_way_to_a_slow_reader_survives_the_
         while not left():
             asked += 1
             await one.send(pattern.head(f"/bytes?n={size}"))
-            await until(lambda: len(w.outcomes) == asked)
+            await until(lambda now=asked: len(w.outcomes) == now)
         draining = asyncio.ensure_future(w.sidecar.drain(20))
         await until(lambda: not w.sidecar.server._running)
         answers = [await one.read_response() for _ in range(asked)]
@@ -134,8 +132,8 @@ async def test_refusals_that_nobody_reads_do_not_pile_up():
             one.writer.write(many)
             await asyncio.sleep(0)
         before = -1
-        while before != len(e.decisions):  # until it stands still
-            before = len(e.decisions)
+        while before != len(e.journal.entries):  # until it stands still
+            before = len(e.journal.entries)
             for _ in range(50):
                 await asyncio.sleep(0)
             one.writer.write(many)
