@@ -226,6 +226,7 @@ class Sidecar:
         book.on_open(lambda task: enforcer.note("task.open", task_event(task)))
         book.on_end(lambda task: enforcer.note("task.end", task_event(task)))
         book.on_end(lambda task: server.end_task(task.id))
+        book.on_end(lambda task: pool.drop(task.agent))
         sidecar = cls(server, enforcer, log, book, settings)
         sidecar._announce(rules, lost)
         given = fixed or {}

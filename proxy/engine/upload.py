@@ -79,6 +79,9 @@ class Upload:
                 if not isinstance(error, Gone | Cut):
                     self.refusal = self.refusal or upload_refusal(error)
                 up.wire.cut()
+        except Exception as error:  # noqa: BLE001 - fail closed: a bug of ours ends the call, it does not hang it
+            self.refusal = Refusal(Code.INTERNAL, f"{type(error).__name__} while the request body was sent")
+            up.wire.cut()
 
     def _framed(self, piece: bytes) -> bytes:
         """What of ``piece`` may leave, framed; a placeholder never travels upstream."""
