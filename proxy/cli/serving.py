@@ -11,6 +11,7 @@ from pathlib import Path
 from proxy.cli.config import Config, missing
 from proxy.cli.ending import stop, stop_for, tell
 from proxy.cli.rules import read_rules
+from proxy.cli.seal import seal
 from proxy.engine.judge import Fixed
 from proxy.settings import Listen
 from proxy.store.keyring import Keyring, KeyringError, system_roots
@@ -29,7 +30,11 @@ class Prepared:
 
 
 def prepare(config: Config, *, observe: bool) -> Prepared:
-    """Read the rules and open the keys. ``observe`` decides what no rules mean; exits 2 on any problem."""
+    """Read the rules and open the keys. ``observe`` decides what no rules mean; exits 2 on any problem.
+
+    From here on there are secrets in memory, so the process is sealed.
+    """
+    seal()
     gone = missing(config)
     if gone is not None:
         stop_for([gone])
