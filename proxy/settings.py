@@ -5,7 +5,7 @@ the two. Durations are seconds, sizes are octets. This file reads nothing: bytes
 ``problems.load_yaml`` and handed over as plain values.
 """
 
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -89,6 +89,8 @@ class UpstreamSettings(Model):
     @field_validator("hosts")
     @classmethod
     def _hosts(cls, value: dict[str, list[str]]) -> dict[str, list[str]]:
+        for text in (answer for answers in value.values() for answer in answers):
+            ip_address(text)  # its error says which text is no address
         return {_canonical_host(name): answers for name, answers in value.items()}
 
 

@@ -37,6 +37,12 @@ def test_names_are_made_canonical() -> None:
     assert Settings.model_validate(given).upstream.hosts == {"api.example.com": ["192.0.2.1"]}
 
 
+@pytest.mark.parametrize("answers", [["other.example"], ["192.0.2.1", "192.0.2.1:443"], ["10.0.0.0/8"]])
+def test_a_static_answer_is_an_address(answers: list[str]) -> None:
+    with pytest.raises(ValidationError, match="address"):
+        Settings.model_validate({"upstream": {"hosts": {"api.example.com": answers}}})
+
+
 @pytest.mark.parametrize("host", ["2130706433", "a_b", "ex ample", "http://a", "[fe80::1%25eth0]"])
 def test_what_is_no_host_cannot_be_opened(host: str) -> None:
     rule = {"host": host, "cidr": "10.0.0.0/8", "port": 443}
