@@ -8,6 +8,7 @@ keeps chance matches in bodies from stopping an upload, and lets secret scanners
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from zlib import crc32
 
@@ -72,7 +73,16 @@ def find(data: bytes) -> list[bytes]:
     """Every placeholder in ``data``, in order, repeated if it is repeated. No decoding is done."""
     if PREFIX not in data:
         return []
-    return [candidate for _, candidate in _positions(data)]
+    return list(_found(data) if len(data) <= _MAX_CACHED else _search(data))
+
+
+def _search(data: bytes) -> tuple[bytes, ...]:
+    return tuple(candidate for _, candidate in _positions(data))
+
+
+# An agent sends its placeholder with every call. What is kept here held one, so it holds no credential.
+_MAX_CACHED = 256
+_found = lru_cache(maxsize=1024)(_search)
 
 
 def redact(text: str) -> str:

@@ -24,6 +24,7 @@ from proxy.audit.note import Signer, Vkey
 from proxy.audit.record import MAX_ENTRY
 from proxy.audit.tile import WIDTH, Tile, bundle_path, frame, frames
 from proxy.ports import LogUnavailable
+from proxy.store import durable
 from proxy.store.recovery import LogCorrupt, Recovered, recover
 from proxy.store.tiles import CHECKPOINT, LOCK, PENDING, VKEY, Tiles, sync_directory
 
@@ -188,8 +189,7 @@ class TiledLog:
         while batch:
             part = batch[: WIDTH - self._count]
             data = b"".join([frame(entry) for entry, _ in part])
-            _write_all(self._pending, data)
-            os.fdatasync(self._pending)
+            durable.append(self._pending, data, len(self._bundle))
             self._tell(partial(_resolve, part, self._edge.size))
             del batch[: len(part)]  # what is left is what still waits
             self._bundle += data
@@ -271,9 +271,3 @@ def _open_pending(tiles: Tiles) -> int:
     descriptor = os.open(tiles.directory / PENDING, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     sync_directory(tiles.directory)
     return descriptor
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]

@@ -55,11 +55,13 @@ class Tiles:
         sync_directory(target.parent)
 
     def rename_durably(self, path: str, to: str) -> None:
-        """Give a file its final name, and sync every directory on the way down to it."""
+        """Give a file at the top its final name below. Durable once the top directory is synced, too."""
         target = self.directory / to
+        made = not target.parent.exists()
         target.parent.mkdir(parents=True, exist_ok=True)
         (self.directory / path).replace(target)
-        for parent in target.parents:
+        sync_directory(target.parent)
+        for parent in target.parent.parents if made else ():
             sync_directory(parent)
             if parent == self.directory:
                 break
