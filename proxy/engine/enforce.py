@@ -85,6 +85,7 @@ class Enforcer:
         self._correlation = correlation.encode("ascii") if correlation is not None else None
         self._numbering = Numbering()
         self._outcomes: set[asyncio.Future[int]] = set()
+        self._log_down = False
 
     # -- judging --
 
@@ -177,7 +178,10 @@ class Enforcer:
                 bare = Seen(seen.peer, principal=seen.principal)
                 entry = self._decision(exchange, bare, failure)
             await self._log.append(entry)
-        except LogUnavailable:
+        except LogUnavailable as error:
+            if not self._log_down:  # once: it stays so until a restart, and every call would say it again
+                self._log_down = True
+                self._alarm(f"{error}: every call is refused until gatepass is restarted")
             return _LOG_DOWN
         except Exception as error:  # noqa: BLE001 - fail closed: no record, no egress
             self._alarm(f"the record of a call could not be made: {type(error).__name__}: {error}")

@@ -140,3 +140,12 @@ async def test_refusals_that_nobody_reads_do_not_pile_up():
         assert buffered() < 512 * 1024
         assert (await e.call("/", agent="two")).status == 403
         one.abort()
+
+
+async def test_the_operator_is_told_once_that_a_broken_log_refuses_everything():
+    journal = Journal()
+    async with engine(journal=journal) as e:
+        journal.broken = True
+        assert [(await e.call("/")).status for _ in range(3)] == [503] * 3
+        assert e.alarms == ["the disk is full: every call is refused until gatepass is restarted"]
+        journal.broken = False
