@@ -181,11 +181,15 @@ class Sidecar:
         :raises OSError: an address cannot be bound, or a file cannot be read or written.
         """
         clock, entropy, loop = SystemClock(), Entropy(), asyncio.get_running_loop()
-        origin = log_origin(settings, log_name)
+        origin, context = log_origin(settings, log_name), upstream_context(roots)
         log, lost = _open_log(settings, state / log_name, origin, log_seed(keyring, log_name))
-        if rules.ruleset is not None:
-            bundles.keep(state / log_name, rules.ruleset.sha256, rules.ruleset.bundle)
-        book = await TaskBook.open(state / TASKS, now=time.time)
+        try:
+            if rules.ruleset is not None:
+                bundles.keep(state / log_name, rules.ruleset.sha256, rules.ruleset.bundle)
+            book = await TaskBook.open(state / TASKS, now=time.time)
+        except BaseException:
+            log.close()  # else the next start takes this one for a crash
+            raise
         allowed = [AllowPrivate(rule.host, rule.cidr, rule.port) for rule in settings.upstream.allow_private]
         listening: list[
             Server
@@ -209,7 +213,7 @@ class Sidecar:
         deadlines = Deadlines(loop.time)
         dialer = Dialer(
             resolver or SystemResolver(settings.upstream.hosts),
-            upstream_context(roots),
+            context,
             deadlines,
             allowed,
             settings.upstream.connect_timeout,
@@ -230,9 +234,13 @@ class Sidecar:
         sidecar = cls(server, enforcer, log, book, settings)
         sidecar._announce(rules, lost)
         given = fixed or {}
-        await server.listen(
-            [Listener(spec.host, spec.port, given.get(spec.agent or "")) for spec in settings.listen]
-        )
+        try:
+            await server.listen(
+                [Listener(spec.host, spec.port, given.get(spec.agent or "")) for spec in settings.listen]
+            )
+        except BaseException:
+            await sidecar.drain(0)
+            raise
         return sidecar
 
     def _announce(self, rules: Rules, lost: list[str]) -> None:

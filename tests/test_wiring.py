@@ -1,9 +1,18 @@
 """What wiring adds of its own: the log tells of tasks, starts and ends."""
 
 import asyncio
+import socket
 import time
 from pathlib import Path
 
+import pytest
+
+from proxy.audit.verify import Verified, verify
+from proxy.settings import Settings
+from proxy.store.keyring import Keyring
+from proxy.store.log import TiledLog
+from proxy.store.tiles import Tiles
+from proxy.wiring import log_origin
 from tests.support.world import World, world
 
 
@@ -31,3 +40,20 @@ async def test_a_run_begins_with_boot_and_the_rules_and_ends_with_shutdown(tmp_p
         pass
     kinds = [record.kind for record in w.records]
     assert (kinds[:2], kinds[-1]) == (["boot", "rules.load"], "shutdown")
+
+
+async def test_a_start_without_its_address_leaves_a_log_that_is_whole(tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match="in use"):
+            async with world(tmp_path, listen=[{"address": f"127.0.0.1:{port}"}]):
+                raise AssertionError("it has started")
+    directory = tmp_path / "state" / "log"
+    log = TiledLog.open(
+        directory, origin=log_origin(Settings()), signer_seed=Keyring.open(tmp_path / "state").log_seed
+    )
+    assert not log.recovered.unclean
+    whole = verify(Tiles(directory), log.vkey)
+    log.close()
+    assert isinstance(whole, Verified), whole
+    assert whole.unsigned == 0
