@@ -55,7 +55,8 @@ class TiledLog:
         self._bundle = bytearray(recovered.pending)
         self._count = sum(1 for _ in frames(recovered.pending))
         self._signed = recovered.checkpoint.size if recovered.checkpoint else None
-        self._signed_at = monotonic()
+        # The first checkpoint is signed at the start: without any, a log that is cut off proves nothing.
+        self._signed_at = monotonic() - (every if recovered.checkpoint is None else 0)
         self._pending = _open_pending(tiles)
         self._queue: queue.SimpleQueue[_Waiter | None] = queue.SimpleQueue()
         self._failure: str | None = "the log has not been started"

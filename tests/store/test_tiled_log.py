@@ -104,8 +104,22 @@ async def test_a_checkpoint_falls_due_while_nothing_comes(tmp_path):
     log = started(tmp_path, every=0.05)
     await log.append(Writer().event("boot"))
     async with asyncio.timeout(20):
-        while not isinstance(verify(Tiles(tmp_path), KEY), Verified):
+        while not (
+            isinstance(now := verify(Tiles(tmp_path), KEY), Verified) and now.size == 1 > now.unsigned
+        ):
             await asyncio.to_thread(os.getpid)  # let others run
+    log.close()
+
+
+async def test_a_new_log_is_signed_at_once(tmp_path):
+    """Whoever cuts it off in its first second leaves a log that verifies."""
+    log = started(tmp_path, NEVER)
+    async with asyncio.timeout(20):
+        while not isinstance(verify(Tiles(tmp_path), KEY), Verified):
+            await asyncio.to_thread(os.getpid)
+    await log.append(Writer().event("boot"))
+    now = verify(Tiles(tmp_path), KEY)
+    assert isinstance(now, Verified), now
     log.close()
 
 
