@@ -182,19 +182,19 @@ async def world(
             }
         )
         up.write_ca(directory / "roots")
-        sidecar = await Sidecar.start(
-            given,
-            rules,
-            state=state,
-            roots=directory / "roots",
-            keyring=keyring,
-            environment={"API_TOKEN": SECRET} if environment is None else environment,
-            alarm=alarms.append,
-            fixed={started.task.agent: Fixed(started.task.agent, started.task.id)} if fixed else None,
-            resolver=resolver,
-        )
-        try:
-            yield World(sidecar, state, rules, keyring, up, store, started, alarms)
-        finally:
-            await sidecar.drain(2)
-            store.close()
+        with store:
+            sidecar = await Sidecar.start(
+                given,
+                rules,
+                state=state,
+                roots=directory / "roots",
+                keyring=keyring,
+                environment={"API_TOKEN": SECRET} if environment is None else environment,
+                alarm=alarms.append,
+                fixed={started.task.agent: Fixed(started.task.agent, started.task.id)} if fixed else None,
+                resolver=resolver,
+            )
+            try:
+                yield World(sidecar, state, rules, keyring, up, store, started, alarms)
+            finally:
+                await sidecar.drain(2)
