@@ -13,7 +13,7 @@ CRLF = b"\r\n"
 BLOCK = 64 * 1024
 
 
-class Malformed(Exception):  # noqa: N818 - it is what the message is
+class Malformed(Exception):
     """What arrived is not an HTTP/1.1 message."""
 
 
