@@ -175,12 +175,14 @@ class Connection:
         admitted = await terms.enforcer.admit(self._caller, head, self._reading.rest)
         if isinstance(admitted, Refused):
             return await self._say(admitted, head.method, keep=_can_continue(head))
-        crowded = self._crowded(admitted.principal.agent.id) if self._identity is None else None
+        agent = admitted.principal.agent.id
+        counted = self._identity is not None and self._identity[0] == agent
+        crowded = None if counted else self._crowded(agent)
         if crowded is not None:
             terms.enforcer.settle(admitted, Outcome("refused", crowded, crowded.status))
             refused = Refused(crowded, admitted.exchange.id, admitted.principal)
             return await self._say(refused, head.method, keep=False)
-        self._enter(admitted.principal.agent.id, admitted.principal.task.id)
+        self._enter(agent, admitted.principal.task.id)
         self._transfer = Transfer(self._reading, admitted, terms.pool, terms.patience, terms.clock)
         if self._over is not None:  # cut while it was being decided
             self._transfer.cut(self._over)

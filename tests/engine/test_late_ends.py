@@ -8,7 +8,8 @@ from proxy.credential.secret import Secret
 from proxy.store.tiles import Tiles
 from tests.engine.lines import ends, line, plain_world, until
 from tests.engine.ports import BEARER, HELD, YES, Journal, Says, engine
-from tests.support.rawclient import RawClient
+from tests.support import demo_rules
+from tests.support.rawclient import RawClient, basic
 
 
 class Waits:
@@ -149,3 +150,16 @@ async def test_the_operator_is_told_once_that_a_broken_log_refuses_everything():
         assert [(await e.call("/")).status for _ in range(3)] == [503] * 3
         assert e.alarms == ["the disk is full: every call is refused until gatepass is restarted"]
         journal.broken = False
+
+
+async def test_a_connection_that_changes_its_agent_counts_for_the_new_one(tmp_path):
+    agents = [demo_rules.agent(), demo_rules.agent("two")]
+    policies = [demo_rules.permit("one"), demo_rules.permit("two", who="two")]
+    limits = {"connections_per_agent": 1}
+    async with plain_world(tmp_path, agents=agents, policies=policies, limits=limits) as w:
+        two = w.another_task(agent="two")
+        async with line(w) as one, line(w, started=two) as other:
+            assert [(await one.call("/")).status, (await other.call("/")).status] == [200, 200]
+            one.authorization = basic("task", two.token)
+            answer = await one.call("/")
+            assert (answer.status, answer.json()["code"]) == (429, "tunnels_exceeded")
