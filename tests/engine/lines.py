@@ -90,7 +90,7 @@ async def truncated(line: Line) -> bytes:
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for something that nobody announces."""
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - there is no event
+        while not condition():
             await asyncio.sleep(0.002)
 
 

@@ -125,7 +125,7 @@ async def untouched(w: World) -> None:
 async def decided(w: World, count: int = 1) -> None:
     """Until so many decisions are on record: for clients that are not told."""
     async with asyncio.timeout(10):
-        while len(w.decisions) < count:  # noqa: ASYNC110 - the log tells nobody
+        while len(w.decisions) < count:
             await asyncio.sleep(0.005)
 
 

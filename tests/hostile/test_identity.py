@@ -188,7 +188,7 @@ async def test_d10_a_task_that_has_expired(tmp_path):
         short = w.another_task(ttl_s=1)
         data = absolute(w, "http://x.test/", authorization=basic("task", short.token))
         async with asyncio.timeout(20):
-            while (await say(w, data)).json()["code"] != Code.TASK_ENDED:  # noqa: ASYNC110 - time tells nobody
+            while (await say(w, data)).json()["code"] != Code.TASK_ENDED:
                 await asyncio.sleep(0.05)
         last = w.decisions[-1]
         assert (last.code, last.status) == (Code.TASK_ENDED, 403)

@@ -151,5 +151,5 @@ class Sidecar:
 async def until(condition: Callable[[], bool], within: float = 20) -> None:
     """Wait until what another process writes to disk is there."""
     async with asyncio.timeout(within):
-        while not condition():  # noqa: ASYNC110 - no event reaches us from there
+        while not condition():
             await asyncio.sleep(0.01)
