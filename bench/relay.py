@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from statistics import median
 
@@ -25,6 +26,7 @@ ROUND_TRIP_MS = 50
 CLIENT_BOUND = 0.9  # the share of a core beyond which the client, not the proxy, may be what is measured
 NOTES = """\
 One system at a time on core {proxy}; client, API and link on core {rest}, also without a proxy.
+All take their turns in each of {rounds} rounds; of a number measured in each, the median counts.
 Client: own loader, one thread, edge-triggered epoll and OpenSSL. It counts the calls that end inside
 a window of {seconds:g} s ({half:g} s for one connection) after {warm:g} s of warm-up; over the 50 ms link,
 {calls} calls after {warm_calls} warm-up calls. It checks certificate, status and length of every call
@@ -38,7 +40,7 @@ cache off.
 def run(console: Console, wanted: Sequence[str], *, quick: bool) -> bool:
     """Measure, print, and (unless quick) write. True if nothing failed and no target was missed."""
     plan = QUICK if quick else FULL
-    numbers: dict[str, dict[str, float]] = defaultdict(dict)
+    samples: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     failures: list[str] = []
     names = [name for name in SYSTEMS if name in wanted]
     with tempfile.TemporaryDirectory(prefix="bench-") as directory, _bed(Path(directory)) as bed:
@@ -46,12 +48,17 @@ def run(console: Console, wanted: Sequence[str], *, quick: bool) -> bool:
         for name in names:
             if reason := SYSTEMS[name].missing():
                 console.print(f"[yellow]{name} is left out[/yellow]: {reason}", highlight=False)
-                continue
+        present = [name for name in names if not SYSTEMS[name].missing()]
+        for number, name in product(range(plan.rounds), present):
+            console.print(f"round {number + 1} of {plan.rounds}: {name}", highlight=False)
             for row, outcome in _measure(SYSTEMS[name], bed, plan, console):
                 if isinstance(outcome, Failed):
                     failures.append(f"{name} {row}: {outcome}")
                 elif outcome is not None:
-                    numbers[row][name] = outcome
+                    samples[row][name].append(outcome)
+    numbers = {
+        row: {name: median(found) for name, found in systems.items()} for row, systems in samples.items()
+    }
     rows = {row.name: row.says for row in ROWS} | {START: START_SAYS}
     report.table(console, "relay" + (" (quick: smoke only)" if quick else ""), rows, names, numbers)
     for failure in failures:
@@ -126,6 +133,7 @@ def _notes(cores: Cores, plan: Plan) -> str:
         seconds=plan.seconds,
         half=plan.seconds / 2,
         warm=plan.warm_seconds,
+        rounds=plan.rounds,
         calls=plan.link_calls,
         warm_calls=plan.warm_link_calls,
     )

@@ -13,7 +13,11 @@ MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long and how often. ``warm_*`` is done and checked but not counted, the same for every system."""
+    """How long and how often. ``warm_*`` is done and checked but not counted, the same for every system.
+
+    All systems take their turns ``rounds`` times and the median counts: a machine that is faster in one
+    minute than in the next would otherwise decide the ratios.
+    """
 
     seconds: float
     warm_seconds: float
@@ -22,10 +26,11 @@ class Plan:
     download_octets: int
     starts: int
     settle_seconds: float
+    rounds: int
 
 
-FULL = Plan(4.0, 1.0, 40, 8, 1 << 30, 3, 1.0)
-QUICK = Plan(0.5, 0.2, 4, 4, 16 * MIB, 1, 0.2)
+FULL = Plan(3.0, 0.5, 24, 4, 1 << 30, 1, 1.0, 3)
+QUICK = Plan(0.5, 0.2, 4, 4, 16 * MIB, 1, 0.2, 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Final, Self
 
 from proxy.audit.checkpoint import Checkpoint
@@ -34,6 +34,8 @@ _Waiter = tuple[bytes, "asyncio.Future[int]"]
 _STOP: Final = None
 PATIENCE_S: Final = 0.005
 """Seconds that an entry nobody waits for may wait for company."""
+GATHER_S: Final = 0.0005
+"""Seconds in which a commit gathers more entries, while several callers are at it: a lone one never waits."""
 _CLOSED: Final = "the log is closed"
 
 
@@ -58,7 +60,8 @@ class TiledLog:
         # The first checkpoint is signed at the start: without any, a log that is cut off proves nothing.
         self._signed_at = monotonic() - (every if recovered.checkpoint is None else 0)
         self._pending = _open_pending(tiles)
-        self._queue: queue.SimpleQueue[_Waiter | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[_Waiter] | None] = queue.SimpleQueue()
+        self._crowded = False  # several callers waited for the last commit
         self._failure: str | None = "the log has not been started"
         self._held: list[_Waiter] = []
         self._releasing = False  # a call to ``_release`` is scheduled
@@ -138,9 +141,9 @@ class TiledLog:
     def _release(self) -> None:
         """Hand everything held back to the writer, in order."""
         self._releasing = False
-        held, self._held = self._held, []
-        for item in held:
-            self._queue.put(item)
+        if self._held:
+            held, self._held = self._held, []
+            self._queue.put(held)
 
     def close(self) -> None:
         """Make what is queued durable, sign the last checkpoint, release the lock. Blocks; safe to repeat."""
@@ -177,12 +180,17 @@ class TiledLog:
         dirty = self._signed != self._edge.size
         timeout = max(0.0, self._signed_at + self._every - monotonic()) if dirty else None
         batch: list[_Waiter] = []
+        callers = 0
         try:
             item = self._queue.get(timeout=timeout)
+            if self._crowded and item is not _STOP:
+                sleep(GATHER_S)
             while item is not _STOP:
-                batch.append(item)
+                batch += item
+                callers += 1
                 item = self._queue.get_nowait()
         except queue.Empty:
+            self._crowded = callers > 1
             return batch, False
         return batch, True
 
@@ -241,7 +249,7 @@ class TiledLog:
             item = self._queue.get()
             last = item is _STOP
             if item is not _STOP:
-                self._tell(partial(_reject, [item], failure))
+                self._tell(partial(_reject, item, failure))
 
 
 def _resolve(waiters: list[_Waiter], first: int) -> None:
