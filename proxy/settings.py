@@ -125,5 +125,5 @@ class Settings(Model):
     upstream: UpstreamSettings = UpstreamSettings()
     limits: Limits = Limits()
     log: LogSettings = LogSettings()
-    drain: Seconds = 30
+    drain: Seconds = 20
     correlation_header: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")] | None = None

@@ -95,7 +95,10 @@ class Dialer:
 
     async def _lookup(self, name: str) -> tuple[str, ...] | Refusal:
         try:
-            return await self._resolver.resolve(name)
+            async with asyncio.timeout(self._timeout):
+                return await self._resolver.resolve(name)
+        except TimeoutError:
+            return Refusal(Code.DNS_ERROR, f"{name} was not resolved within {self._timeout:g} s")
         finally:
             del self._lookups[name]
 

@@ -260,3 +260,14 @@ async def test_the_system_is_asked_for_the_whole_name():
     assert isinstance(found, tuple | Refusal)  # some systems do not answer for ``localhost.``
     if isinstance(found, tuple):
         assert set(found) <= {"127.0.0.1", "::1"}
+
+
+async def test_a_resolver_that_hangs_is_not_waited_for():
+    class Hangs:
+        async def resolve(self, name: str) -> tuple[str, ...]:
+            await asyncio.Event().wait()
+            return LOOPBACK
+
+    async with listening("api.test") as api:
+        assert await code(dialer(api, Hangs(), timeout=0.05), origin(api)) is Code.DNS_ERROR
+        assert not api.connections
