@@ -26,14 +26,14 @@ sys.stdout.buffer.write(shown)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 PROGRAM = """
-import signal, sys
+import os, signal, sys
 count = 0
 def interrupted(*_):
     global count
     count += 1
-    print("interrupted once" if count == 1 else "interrupted again", flush=True)
+    os.write(1, b"interrupted once\\n" if count == 1 else b"interrupted again\\n")
 signal.signal(signal.SIGINT, interrupted)
-print("ready", flush=True)
+os.write(1, b"ready\\n")  # not print: a handler must not come back into a buffer that is being written
 sys.stdin.readline()
 sys.exit(10 + count)
 """
