@@ -66,6 +66,18 @@ def frames(bundle: bytes) -> Iterator[tuple[int, bytes]]:
         yield end, bundle[start:end]
 
 
+def written(pending: bytes) -> Iterator[tuple[int, bytes]]:
+    """The complete entries of a bundle in progress, as ``frames`` gives them.
+
+    The room made ready behind them holds zeros, and an entry with a zero is torn (no JSON text has one):
+    either is the end.
+    """
+    for end, entry in frames(pending):
+        if not entry or b"\0" in entry:
+            return
+        yield end, entry
+
+
 class Edge:
     """The tiles of a growing tree that are not full yet, one per level, and its root.
 

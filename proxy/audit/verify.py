@@ -17,7 +17,7 @@ from proxy.audit.checkpoint import Checkpoint, opened
 from proxy.audit.ledger import Ledger
 from proxy.audit.merkle import HASH_SIZE, leaf_hash
 from proxy.audit.note import Vkey
-from proxy.audit.tile import HEIGHT, WIDTH, Edge, Tile, bundle_path, frames
+from proxy.audit.tile import HEIGHT, WIDTH, Edge, Tile, bundle_path, frames, written
 
 Visit = Callable[[int, bytes], None]
 
@@ -197,4 +197,5 @@ def _bundle(source: Source, number: int) -> bytes:
     if number and source.read(bundle_path(number - 1)) is None:
         return b""
     pending = source.read("pending")
-    return source.read(name) or pending or b""  # the writer may have renamed it meanwhile
+    end = max((end for end, _ in written(pending or b"")), default=0)
+    return source.read(name) or (pending or b"")[:end]  # the writer may have renamed it meanwhile

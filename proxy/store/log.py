@@ -32,6 +32,8 @@ __all__ = ["LogCorrupt", "LogInUse", "LogUnavailable", "TiledLog"]
 
 _Waiter = tuple[bytes, "asyncio.Future[int]"]
 _STOP: Final = None
+ROOM: Final = 512 * 1024
+"""Octets made ready for a bundle: 256 entries of 2 KiB."""
 PATIENCE_S: Final = 0.005
 """Seconds that an entry nobody waits for may wait for company."""
 GATHER_S: Final = 0.0005
@@ -155,8 +157,9 @@ class TiledLog:
             self._queue.put(_STOP)
             self._thread.join()
             if self._failure == _CLOSED:
-                os.ftruncate(self._lock, 0)
-                os.fsync(self._lock)
+                _trim(self._lock, 0)
+        if self._thread is None or self._failure == _CLOSED:
+            _trim(self._pending, len(self._bundle))
         os.close(self._pending)
         os.close(self._lock)
         self._lock = -1
@@ -210,6 +213,7 @@ class TiledLog:
     def _roll(self, full: list[tuple[Tile, bytes]]) -> None:
         """Turn ``pending`` into a full bundle; from here its hashes are in full tiles, too."""
         number = self._edge.size // WIDTH - 1
+        _trim(self._pending, len(self._bundle))
         os.close(self._pending)
         self._tiles.rename_durably(PENDING, bundle_path(number))
         self._pending = _open_pending(self._tiles)
@@ -277,6 +281,19 @@ def _take_lock(directory: Path) -> int:
 
 
 def _open_pending(tiles: Tiles) -> int:
-    descriptor = os.open(tiles.directory / PENDING, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    """Open ``pending`` with room for a bundle.
+
+    Octets that replace zeros need no new blocks: they are durable in half the time.
+    """
+    descriptor = os.open(tiles.directory / PENDING, os.O_WRONLY | os.O_CREAT, 0o600)
+    size = os.fstat(descriptor).st_size
+    if size < ROOM:
+        durable.append(descriptor, bytes(ROOM - size), size)
     sync_directory(tiles.directory)
     return descriptor
+
+
+def _trim(descriptor: int, size: int) -> None:
+    """Give back the room that was not needed."""
+    os.ftruncate(descriptor, size)
+    os.fsync(descriptor)

@@ -7,7 +7,7 @@ Whether any of it is authentic is the business of ``proxy.audit.verify``.
 from collections.abc import Iterator
 from pathlib import Path
 
-from proxy.audit.tile import WIDTH, bundle_path, frames
+from proxy.audit.tile import WIDTH, bundle_path, written
 from proxy.store.tiles import PENDING, Tiles
 
 
@@ -22,7 +22,7 @@ def read_entries(directory: Path, start: int, stop: int | None) -> Iterator[byte
     while stop is None or index < stop:
         number, skip = divmod(index, WIDTH)
         bundle = _bundle(tiles, number)
-        found = [entry for _, entry in frames(bundle)][:WIDTH][
+        found = [entry for _, entry in written(bundle)][:WIDTH][
             skip : None if stop is None else skip + stop - index
         ]
         yield from found
@@ -37,7 +37,7 @@ def since_boot(directory: Path) -> Iterator[bytes]:
     while tiles.exists(bundle_path(number)):
         number += 1
     while number >= 0:
-        found = [entry for _, entry in frames(_bundle(tiles, number))]
+        found = [entry for _, entry in written(_bundle(tiles, number))]
         boots = [place for place, entry in enumerate(found) if b'"type":"boot"' in entry]
         if boots:
             return read_entries(directory, number * WIDTH + boots[-1], None)

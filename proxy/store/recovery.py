@@ -13,7 +13,7 @@ from proxy.audit import Malformed
 from proxy.audit.checkpoint import Checkpoint, opened
 from proxy.audit.merkle import HASH_SIZE, leaf_hash, root_of, subtree
 from proxy.audit.note import Vkey
-from proxy.audit.tile import HEIGHT, TILE_SIZE, WIDTH, Edge, Tile, bundle_path, frames, nodes
+from proxy.audit.tile import HEIGHT, TILE_SIZE, WIDTH, Edge, Tile, bundle_path, frames, nodes, written
 from proxy.store.tiles import CHECKPOINT, PENDING, VKEY, Tiles
 
 
@@ -72,7 +72,7 @@ def recover(tiles: Tiles, key: Vkey, *, interrupted: bool) -> Recovered:
         bundles, end = bundles + 1, 0
     if bundles:
         tiles.drop_partials(bundles - 1)
-    dropped = len(raw) - (found[-1][0] if found else 0)
+    dropped = len(raw[found[-1][0] if found else 0 :].rstrip(b"\0"))  # room is not a torn tail
     recovery = Recovery(edge.size, dropped, unclean=interrupted or edge.size != signed or dropped > 0)
     return Recovered(edge, raw[:end], checkpoint, recovery)
 
@@ -100,12 +100,8 @@ def _full_bundles(tiles: Tiles, signed: int) -> int:
 
 
 def _complete(raw: bytes) -> list[tuple[int, bytes]]:
-    """The complete entries in ``pending``. An empty one is never written: it is space a crash left behind."""
-    found = []
-    for end, entry in frames(raw):
-        if not entry:
-            break
-        found.append((end, entry))
+    """The complete entries in ``pending``: up to the room behind them, or to one that is torn."""
+    found = list(written(raw))
     if len(found) > WIDTH:
         raise LogCorrupt(f"{len(found)} entries in {PENDING}, where at most {WIDTH} can be")
     return found

@@ -111,7 +111,17 @@ def test_space_that_a_crash_left_behind_is_no_entry(tmp_path):
     log_of(tmp_path, 10)
     with (tmp_path / "pending").open("ab") as pending:
         pending.write(b"\x00" * 100)
-    assert resumed(tmp_path, 10) == Recovery(10, 100, unclean=True)
+    assert resumed(tmp_path, 10) == Recovery(10, 0, unclean=False)
+
+
+def test_an_entry_that_was_written_in_part_into_its_room_is_torn(tmp_path):
+    log_of(tmp_path, 10, unsigned=1)
+    whole = (tmp_path / "pending").read_bytes()
+    (tmp_path / "pending").write_bytes(whole[:-20] + b"\x00" * 1000)
+    recovered = resumed(tmp_path, 9)
+    assert recovered.size == 9
+    assert recovered.dropped_bytes == len(frame(WRITTEN[9])) - 20
+    assert recovered.unclean
 
 
 def test_a_crash_before_the_bundle_got_its_name(tmp_path):
