@@ -95,9 +95,11 @@ class Dialer:
 
     async def _lookup(self, name: str) -> tuple[str, ...] | Refusal:
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._timeout) as limit:
                 return await self._resolver.resolve(name)
         except TimeoutError:
+            if not limit.expired():
+                raise  # the resolver's own failure, which is ours
             return Refusal(Code.DNS_ERROR, f"{name} was not resolved within {self._timeout:g} s")
         finally:
             del self._lookups[name]
