@@ -11,7 +11,7 @@ from proxy.credential.binding import Binding
 from proxy.credential.placeholder import Holding
 from proxy.credential.secret import Secret
 from proxy.errors import Refusal
-from proxy.identity.principal import Agent, Task
+from proxy.identity.principal import Task
 
 
 class LogUnavailable(Exception):
@@ -66,14 +66,6 @@ class Tasks(Protocol):
 
     def on_end(self, callback: Callable[[Task], None]) -> None:
         """Call back, on the event loop, for every task that leaves the state ``open``."""
-        ...
-
-
-class Agents(Protocol):
-    """The registry of agents, answered from memory."""
-
-    def get(self, agent_id: str) -> Agent | None:
-        """The agent with this id, or None."""
         ...
 
 

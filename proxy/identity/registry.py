@@ -72,7 +72,7 @@ class _AgentsFile(_Model):
 
 
 class Registry:
-    """All registered agents, in the order of the file. Implements ``ports.Agents``."""
+    """All registered agents, in the order of the file. Implements ``attribution.KnownAgents``."""
 
     __slots__ = ("_agents",)
 
