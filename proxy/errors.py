@@ -44,9 +44,15 @@ class Code(StrEnum):
     IDENTITY_MISSING = "identity_missing"
     IDENTITY_INVALID = "identity_invalid"
     IDENTITY_EXPIRED = "identity_expired"
+    IDENTITY_CONFLICT = "identity_conflict"
     AGENT_UNKNOWN = "agent_unknown"
+    AGENT_UNOWNED = "agent_unowned"
+    AUTHENTICATION_UNSUITABLE = "authentication_unsuitable"
     TASK_UNKNOWN = "task_unknown"
     TASK_ENDED = "task_ended"
+    ENVIRONMENT_FOREIGN = "environment_foreign"
+    CHAIN_INVALID = "chain_invalid"
+    REVOKED = "revoked"
     # destination
     DEST_LOOPBACK = "dest_loopback"
     DEST_PRIVATE = "dest_private"
@@ -65,6 +71,10 @@ class Code(StrEnum):
     DEFAULT_DENY = "default_deny"
     POLICY_DENY = "policy_deny"
     POLICY_ERROR = "policy_error"
+    SERVICE_NOT_GRANTED = "service_not_granted"
+    BUDGET_EXCEEDED = "budget_exceeded"
+    DELEGATION_REFUSED = "delegation_refused"
+    DESK_REQUEST = "desk_request"
     TUNNELS_EXCEEDED = "tunnels_exceeded"
     # credentials
     PLACEHOLDER_HOST_MISMATCH = "placeholder_host_mismatch"
@@ -83,6 +93,7 @@ class Code(StrEnum):
     UPSTREAM_CLOSED = "upstream_closed"
     UPSTREAM_TIMEOUT = "upstream_timeout"
     # ours
+    KEYS_UNAVAILABLE = "keys_unavailable"
     LOG_UNAVAILABLE = "log_unavailable"
     DRAINING = "draining"
     INTERNAL = "internal"
@@ -156,11 +167,32 @@ MEANING: dict[Code, Meaning] = {
     Code.IDENTITY_EXPIRED: Meaning(
         407, _A, "The session token has expired", _DENIED, "Ask for a new task; this one is over."
     ),
+    Code.IDENTITY_CONFLICT: Meaning(
+        407, _A, "The proofs of identity contradict each other", _DENIED,
+        "Let every proof on this connection (certificate, socket, token) name the same agent and task.",
+    ),
     Code.AGENT_UNKNOWN: Meaning(
         403, _A, "The agent is not registered", _DENIED, "Ask the operator to add it to rules/agents.yaml."
     ),
+    Code.AGENT_UNOWNED: Meaning(
+        403, _A, "Nobody answers for the agent", _DENIED,
+        "Ask the operator to name its business_owner and data_owner in rules/agents.yaml.",
+    ),
+    Code.AUTHENTICATION_UNSUITABLE: Meaning(
+        403, _A, "The agent may not authenticate this way", _DENIED,
+        "Use a way that the agent's entry in rules/agents.yaml lists under authenticate.",
+    ),
     Code.TASK_UNKNOWN: Meaning(403, _A, "The task is not known here", _DENIED, "Ask for a new task."),
     Code.TASK_ENDED: Meaning(403, _A, "The task has ended", _DENIED, "Ask for a new task; this one is over."),
+    Code.ENVIRONMENT_FOREIGN: Meaning(
+        403, _A, "The task belongs to another environment than its agent", _DENIED, "Ask for a new task."
+    ),
+    Code.CHAIN_INVALID: Meaning(
+        403, _A, "The delegation does not hold", _DENIED, "Ask whoever delegated the task for a new one."
+    ),
+    Code.REVOKED: Meaning(
+        403, _A, "The right to call was revoked", _DENIED, "Do not retry. Stop, and tell the operator."
+    ),
     Code.DEST_LOOPBACK: Meaning(403, _A, "Loopback destinations are refused", _IP, _INSIDE),
     Code.DEST_PRIVATE: Meaning(403, _A, "Private destinations are refused", _IP, _INSIDE),
     Code.DEST_LINK_LOCAL: Meaning(403, _A, "Link-local destinations are refused", _IP, _INSIDE),
@@ -182,6 +214,22 @@ MEANING: dict[Code, Meaning] = {
     Code.POLICY_DENY: Meaning(403, _A, "A rule forbids this call", _DENIED, _ASK),
     Code.POLICY_ERROR: Meaning(
         403, _A, "The rules could not be evaluated for this call", _DENIED, "Tell the operator; the rules need a fix."
+    ),
+    Code.SERVICE_NOT_GRANTED: Meaning(
+        403, _A, "The task was not given this service", _DENIED,
+        "Do not retry. Ask whoever started or delegated the task for one that lists the service.",
+    ),
+    Code.BUDGET_EXCEEDED: Meaning(
+        429, _A, "The budget of the task is spent", _DENIED,
+        "Do not retry. Finish with what you have, or ask for a new task with a larger budget.",
+    ),
+    Code.DELEGATION_REFUSED: Meaning(
+        403, _A, "The task cannot be delegated like this", _DENIED,
+        "Ask for no more than you have: GET http://gatepass.internal/whoami shows it.",
+    ),
+    Code.DESK_REQUEST: Meaning(
+        400, _A, "The desk does not understand the request", _BAD,
+        "The desk answers GET /whoami, /may?method=&url=, /blocked and POST /delegate, /end with JSON bodies.",
     ),
     Code.TUNNELS_EXCEEDED: Meaning(
         429, _A, "Too many connections at once", "connection_limit_reached", "Close some, then retry."
@@ -213,6 +261,9 @@ MEANING: dict[Code, Meaning] = {
     Code.UPSTREAM_TIMEOUT: Meaning(
         504, _U, "The API did not answer in time", "http_response_timeout",
         "The request may have been processed; retry only if that is safe.",
+    ),
+    Code.KEYS_UNAVAILABLE: Meaning(
+        503, _O, "The keys that verify the token could not be obtained", "proxy_internal_error", _LATER
     ),
     Code.LOG_UNAVAILABLE: Meaning(
         503, _O, "The audit log cannot be written, so nothing may leave", "proxy_internal_error", _LATER

@@ -5,13 +5,14 @@ a port is ours: no library's exception crosses it.
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from proxy.credential.binding import Binding
 from proxy.credential.placeholder import Holding
 from proxy.credential.secret import Secret
 from proxy.errors import Refusal
-from proxy.identity.principal import Task
+from proxy.identity.keyset import KeySet
+from proxy.identity.principal import Principal, Task
 
 
 class LogUnavailable(Exception):
@@ -69,9 +70,53 @@ class Tasks(Protocol):
         ...
 
 
+class Keys(Protocol):
+    """The keys of foreign issuers, answered from memory; ``issuer`` is its URL or a trust domain's id."""
+
+    def get(self, issuer: str) -> KeySet | None:
+        """The keys that may be used now (fresh, or stale within their cap), or None."""
+        ...
+
+    async def want(self, issuer: str, key_id: str) -> None:
+        """Look for a key that ``get`` did not have. Never raises.
+
+        Concurrent calls share one look, and looks are rare: it may return at once because there was one
+        a moment ago.
+        """
+        ...
+
+
+class Ask(NamedTuple):
+    """One request to the desk. ``parameters`` are the query's, decoded, in order."""
+
+    method: str
+    path: str
+    parameters: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+class Answer(NamedTuple):
+    """The desk's answer: JSON in ``body``."""
+
+    status: int
+    body: bytes
+
+
+class Desk(Protocol):
+    """What an agent may ask about itself at ``http://gatepass.internal/``."""
+
+    async def answer(self, principal: Principal, ask: Ask) -> Answer | Refusal:
+        """Serve one request of an attributed caller. Its record is durable."""
+        ...
+
+
 class Credentials(Protocol):
     """Where credentials come from (a broker). Asked only after the decision is durable."""
 
     async def fetch(self, binding: Binding, task: Task) -> Secret | Refusal:
         """The credential of this binding for this task; CREDENTIAL_UNAVAILABLE if there is none."""
+        ...
+
+    async def release(self, task: Task) -> int:
+        """The task is over: revoke every lease issued for it; returns how many there were. Never raises."""
         ...

@@ -6,13 +6,16 @@ the two. Durations are seconds, sizes are octets. This file reads nothing: bytes
 """
 
 from ipaddress import ip_address, ip_network
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from proxy.http.canonical import Host, parse_host
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Algorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
+]  # RFC 7518 and RFC 8037, without those that share a secret
 Port = Annotated[int, Field(ge=1, le=65_535)]
 
 
@@ -29,19 +32,55 @@ def _canonical_host(name: str) -> str:
     return host.name
 
 
-class Listen(Model):
-    """One listener. With ``agent`` it carries a fixed identity and asks for no credentials."""
+def _host_and_port(value: str) -> str:
+    host, colon, port = value.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65_535:  # noqa: PLR2004 - RFC 9293
+        raise ValueError("must be HOST:PORT, such as 127.0.0.1:8470 (port 0 takes a free one)")
+    return value
 
-    address: str = "127.0.0.1:8470"
+
+Address = Annotated[str, AfterValidator(_host_and_port)]
+
+
+class ListenTls(Model):
+    """TLS on a listener: clients present an X.509-SVID of ``trust_domain``, and no other certificate.
+
+    Without ``certificate`` and ``key`` (PEM files) gatepass's own CA signs one for ``names``; with
+    ``workload_api`` it is the sidecar's own SVID. Without ``crl`` (a PEM file) a client's certificate may
+    live for ``max_life`` seconds at most.
+    """
+
+    trust_domain: str
+    names: Annotated[tuple[str, ...], Field(min_length=1)] = ("localhost", "127.0.0.1")
+    certificate: str | None = None
+    key: str | None = None
+    workload_api: bool = False
+    crl: str | None = None
+    max_life: Annotated[int, Field(gt=0, le=366 * 86_400)] = 86_400
+
+    @model_validator(mode="after")
+    def _both(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key go together")
+        if self.certificate is not None and self.workload_api:
+            raise ValueError("the certificate is either a file or the Workload API's")
+        return self
+
+
+class Listen(Model):
+    """One listener, at ``address`` or at the path ``unix``. With ``agent`` it carries a fixed identity."""
+
+    address: Address = "127.0.0.1:8470"
+    unix: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    mode: Annotated[str, Field(pattern=r"^0?[0-7]{3}$")] = "0600"
+    tls: ListenTls | None = None
     agent: str | None = None
 
-    @field_validator("address")
-    @classmethod
-    def _host_and_port(cls, value: str) -> str:
-        host, colon, port = value.rpartition(":")
-        if not colon or not host or not port.isdecimal() or int(port) > 65_535:  # noqa: PLR2004 - RFC 9293
-            raise ValueError("must be HOST:PORT, such as 127.0.0.1:8470 (port 0 takes a free one)")
-        return value
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.unix is not None and (self.tls is not None or "address" in self.model_fields_set):
+            raise ValueError("a listener at a Unix socket has neither an address nor TLS")
+        return self
 
     @property
     def host(self) -> str:
@@ -116,6 +155,65 @@ class LogSettings(Model):
     checkpoint_every: Seconds = 1
 
 
+class IssuerSettings(Model):
+    """A foreign issuer of identity tokens. ``keys`` is a file with its JWK set, instead of discovery."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+    issuer: Annotated[str, Field(pattern=r"^https?://[!-~]{1,2000}$")]
+    audiences: Annotated[tuple[str, ...], Field(min_length=1)]
+    algorithms: Annotated[frozenset[Algorithm], Field(min_length=1)] = frozenset({"RS256", "ES256"})
+    max_lifetime: Annotated[int, Field(gt=0, le=366 * 86_400)] = 86_400
+    keys: str | None = None
+
+    @field_validator("issuer")
+    @classmethod
+    def _secure(cls, value: str) -> str:
+        if not value.startswith("https://") and not value.startswith(
+            ("http://127.0.0.1", "http://localhost")
+        ):
+            raise ValueError("an issuer is an https URL")
+        return value
+
+
+class TrustDomain(Model):
+    """A SPIFFE trust domain; ``bundle`` is a file (SPIFFE bundle, or certificates in PEM), else the Workload API."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9._-]{1,255}$")]
+    bundle: str | None = None
+
+
+class IdentitySettings(Model):
+    """Who may say who is calling, besides this sidecar. ``audience``: what JWT-SVIDs for this sidecar name."""
+
+    audience: Annotated[str, Field(pattern=r"^[!-~]{1,2048}$")] | None = None
+    issuers: tuple[IssuerSettings, ...] = ()
+    trust_domains: tuple[TrustDomain, ...] = ()
+    workload_api: Annotated[str, Field(pattern=r"^(unix:///|tcp://)[!-~]+$")] | None = None
+    revocations: str | None = None
+    delegation_depth: Annotated[int, Field(ge=0, le=7)] = 3
+
+
+class Operator(Model):
+    """Who may use the control API: tokens of an issuer with this subject and all these claims."""
+
+    issuer: str
+    subject: str | None = None
+    claims: dict[str, str | int | bool] = {}
+
+    @model_validator(mode="after")
+    def _someone(self) -> Self:
+        if self.subject is None and not self.claims:
+            raise ValueError("name a subject or claims; an issuer alone is everybody")
+        return self
+
+
+class ControlSettings(Model):
+    """The control API; it listens only if ``address`` is set. ``operators`` besides the local admin token."""
+
+    address: Address | None = None
+    operators: tuple[Operator, ...] = ()
+
+
 class Settings(Model):
     """Everything in ``gatepass.yaml``."""
 
@@ -125,5 +223,7 @@ class Settings(Model):
     upstream: UpstreamSettings = UpstreamSettings()
     limits: Limits = Limits()
     log: LogSettings = LogSettings()
+    identity: IdentitySettings = IdentitySettings()
+    control: ControlSettings = ControlSettings()
     drain: Seconds = 20
     correlation_header: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")] | None = None

@@ -1,0 +1,113 @@
+"""Revocations: orders that take identity away at once, and what they reach.
+
+An order about a task ends the task, finally; the store does that in the same step that keeps the order.
+Every other order holds until it is lifted: of an agent, a token (by the ``token_id`` or ``token_sha256``
+that records name), a signing key (by key id), an issuer (by its URL or trust domain), or of everything.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
+
+from proxy.errors import Code, Refusal
+from proxy.identity.principal import Evidence, Link, Principal
+
+
+class Kind(StrEnum):
+    """What an order takes away."""
+
+    AGENT = "agent"
+    TASK = "task"
+    TOKEN = "token"  # noqa: S105 - a word
+    KEY = "key"
+    ISSUER = "issuer"
+    ALL = "all"
+
+
+EVERYTHING = "*"  # the id in an order about everything
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One order to revoke.
+
+    ``ordered_by`` says who (``cli``, ``control:NAME``, ``file:PATH``); ``ordered_at_ns`` is POSIX time.
+    """
+
+    kind: Kind
+    id: str
+    reason: str
+    ordered_by: str
+    ordered_at_ns: int
+
+    def reaches(self, principal: Principal) -> bool:
+        """Whether this order takes away what ``principal`` stands on."""
+        if any(self._reaches_link(link) for link in principal.chain):
+            return True
+        return any(self._reaches_evidence(evidence) for evidence in principal.evidence)
+
+    def _reaches_link(self, link: Link) -> bool:
+        if self.kind is Kind.ALL:
+            return True
+        return (self.kind is Kind.AGENT and self.id == link.agent.id) or (
+            self.kind is Kind.TASK and self.id == link.task.id
+        )
+
+    def _reaches_evidence(self, evidence: Evidence) -> bool:
+        if self.kind is Kind.TOKEN:
+            return self.id in {evidence.token_id, evidence.token_sha256}
+        if self.kind is Kind.KEY:
+            return self.id == evidence.key_id
+        return self.kind is Kind.ISSUER and self.id == evidence.issuer
+
+
+class Revocations:
+    """Every order that holds: an immutable set, replaced as a whole when it changes."""
+
+    __slots__ = ("_orders",)
+
+    def __init__(self, orders: Iterable[Order] = ()) -> None:
+        self._orders = {(order.kind, order.id): order for order in orders}
+
+    @classmethod
+    def of(cls, *orders: Order) -> Self:
+        """These orders."""
+        return cls(orders)
+
+    def get(self, kind: Kind, identity: str) -> Order | None:
+        """The order of this kind about this id, or None."""
+        return self._orders.get((kind, identity))
+
+    def refusal(self, principal: Principal) -> Refusal | None:
+        """Why ``principal`` makes no more calls, or None."""
+        order = next((order for order in self._orders.values() if order.reaches(principal)), None)
+        return None if order is None else revoked(order)
+
+    def __iter__(self) -> Iterator[Order]:
+        return iter(self._orders.values())
+
+    def __len__(self) -> int:
+        return len(self._orders)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Revocations) and self._orders == other._orders
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._orders.items()))
+
+
+_WORDS = {
+    Kind.AGENT: "the agent {id} is revoked",
+    Kind.TASK: "the task is revoked",
+    Kind.TOKEN: "the token is revoked",
+    Kind.KEY: "the key that signed the token is not trusted any more",
+    Kind.ISSUER: "the issuer of the token is not trusted any more",
+    Kind.ALL: "everything is revoked",
+}
+
+
+def revoked(order: Order) -> Refusal:
+    """The refusal that an order makes; the reason goes with it, so that whoever is cut off knows why."""
+    words = _WORDS[order.kind].format(id=order.id)
+    return Refusal(Code.REVOKED, f"{words}: {order.reason}" if order.reason else words)
