@@ -5,6 +5,7 @@ the two. Durations are seconds, sizes are octets. This file reads nothing: bytes
 ``problems.load_yaml`` and handed over as plain values.
 """
 
+import re
 from ipaddress import ip_address, ip_network
 from typing import Annotated, Literal, Self
 
@@ -155,6 +156,9 @@ class LogSettings(Model):
     checkpoint_every: Seconds = 1
 
 
+_LOCAL = re.compile(r"http://(127\.0\.0\.1|localhost)(:[0-9]+)?(/|$)")
+
+
 class IssuerSettings(Model):
     """A foreign issuer of identity tokens. ``keys`` is a file with its JWK set, instead of discovery."""
 
@@ -168,22 +172,20 @@ class IssuerSettings(Model):
     @field_validator("issuer")
     @classmethod
     def _secure(cls, value: str) -> str:
-        if not value.startswith("https://") and not value.startswith(
-            ("http://127.0.0.1", "http://localhost")
-        ):
+        if not value.startswith("https://") and not _LOCAL.match(value):
             raise ValueError("an issuer is an https URL")
         return value
 
 
 class TrustDomain(Model):
-    """A SPIFFE trust domain; ``bundle`` is a file (SPIFFE bundle, or certificates in PEM), else the Workload API."""
+    """A SPIFFE trust domain; ``bundle`` is a file (SPIFFE bundle, or PEM), else the Workload API has it."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9._-]{1,255}$")]
     bundle: str | None = None
 
 
 class IdentitySettings(Model):
-    """Who may say who is calling, besides this sidecar. ``audience``: what JWT-SVIDs for this sidecar name."""
+    """Who may say who is calling, besides this sidecar. ``audience`` is what JWT-SVIDs must name."""
 
     audience: Annotated[str, Field(pattern=r"^[!-~]{1,2048}$")] | None = None
     issuers: tuple[IssuerSettings, ...] = ()
