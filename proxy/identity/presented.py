@@ -1,7 +1,8 @@
 """The proxy credential of a request: RFC 9110, section 11.7; Basic is RFC 7617, Bearer RFC 6750.
 
 Exactly one ``Proxy-Authorization``. In Basic the password is the session token; the username is what
-clients need to build a URL and says nothing: the token alone names agent and task.
+clients need to build a URL. It says nothing of who is calling: the token names agent and task. Where the
+connection itself is the proof of identity, the password may be empty and the username selects the task.
 """
 
 import base64
@@ -15,14 +16,20 @@ from proxy.identity.jws import MAX_TOKEN
 
 _CREDENTIALS = re.compile(rb"(basic|bearer) +([A-Za-z0-9._~+/-]+={0,2})", re.IGNORECASE)
 _MAX_FIELD = 2 * MAX_TOKEN  # base64 makes four characters of three
+_MAX_USERNAME = 256  # octets
 
 
 @dataclass(frozen=True, slots=True)
 class Presented:
-    """A token as presented, unverified. ``scheme`` is ``basic`` or ``bearer``."""
+    """A token as presented, unverified. ``scheme`` is ``basic`` or ``bearer``.
+
+    ``token`` is empty if Basic came without a password: that proves nothing, and is refused unless
+    something else does. ``username`` is Basic's, or "" if it is long or not printable ASCII.
+    """
 
     scheme: str
     token: bytes = field(repr=False)
+    username: str = ""
 
 
 def presented(headers: Headers) -> Presented | Refusal:
@@ -37,16 +44,17 @@ def presented(headers: Headers) -> Presented | Refusal:
     if parts is None:
         return Refusal(Code.IDENTITY_INVALID, "Proxy-Authorization is neither Basic nor Bearer with a token")
     scheme = parts[1].lower().decode()
-    token = parts[2] if scheme == "bearer" else _password(parts[2])
-    if not token or len(token) > MAX_TOKEN:
+    username, token = ("", parts[2]) if scheme == "bearer" else _user_pass(parts[2])
+    if token is None or len(token) > MAX_TOKEN:
         return Refusal(Code.IDENTITY_INVALID, "Proxy-Authorization carries no token of acceptable size")
-    return Presented(scheme, token)
+    return Presented(scheme, token, username)
 
 
-def _password(encoded: bytes) -> bytes:
-    """The password of a Basic user-pass (empty if there is none to be found)."""
+def _user_pass(encoded: bytes) -> tuple[str, bytes | None]:
+    """The user name and the password of a Basic user-pass; None for one that is malformed."""
     try:
-        user_pass = base64.b64decode(encoded, validate=True)
+        username, colon, password = base64.b64decode(encoded, validate=True).partition(b":")
     except binascii.Error:
-        return b""
-    return user_pass.partition(b":")[2]
+        return "", None
+    text = username.decode("latin-1") if len(username) <= _MAX_USERNAME else ""
+    return text if text.isascii() and text.isprintable() else "", password if colon else None
