@@ -1,5 +1,6 @@
 """Tasks: the id commits to every word of the manifest."""
 
+import json
 from dataclasses import fields, replace
 
 import orjson
@@ -7,9 +8,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from proxy.identity.principal import TaskState
+from proxy.identity.principal import NO_BUDGETS, Budgets, TaskState
 from proxy.identity.task import (
+    MAX_DEPTH,
+    MAX_INTEGER,
     MAX_SCOPES,
+    MAX_SERVICES,
     MAX_TASK_S,
     TASK_ID,
     Manifest,
@@ -17,6 +21,7 @@ from proxy.identity.task import (
     make_task,
     manifest_bytes,
     parse_manifest,
+    read_task,
     task_id,
 )
 
@@ -30,9 +35,21 @@ MANIFEST = Manifest(
     on_behalf_of=None,
     nonce="00" * 16,
 )
+DELEGATED = replace(
+    MANIFEST,
+    on_behalf_of="ada@example.org",
+    services=("github",),
+    budgets=Budgets(requests=100, octets=1_000_000),
+    ticket="ISSUE-7",
+    approver="grace@example.org",
+    parent="t-" + "a" * 26,
+    depth=2,
+)
 
 text = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=30)
 name = text.filter(bool)
+amount = st.none() | st.integers(1, MAX_INTEGER)
+services = st.sets(st.from_regex(r"[a-z][a-z0-9-]{0,9}", fullmatch=True), max_size=4)
 scopes = st.sets(st.from_regex(r"[\x21\x23-\x5b\x5d-\x7e]{1,20}", fullmatch=True), max_size=5)
 manifests = st.builds(
     lambda start, lifetime, **rest: Manifest(issued_at=start, expires_at=start + lifetime, **rest),
@@ -44,22 +61,52 @@ manifests = st.builds(
     environment=name,
     on_behalf_of=st.none() | name,
     nonce=st.binary(min_size=16, max_size=16).map(bytes.hex),
+    services=st.none() | services.map(lambda them: tuple(sorted(them))),
+    budgets=st.builds(Budgets, amount, amount),
+    ticket=st.none() | name,
+    approver=st.none() | name,
+    parent=st.none() | st.from_regex(TASK_ID, fullmatch=True),
+    depth=st.integers(0, MAX_DEPTH),
 )
 
 
 def test_the_bytes_of_a_manifest_do_not_change():
     """Ids that were written into a log must be computable for ever."""
     assert manifest_bytes(MANIFEST) == (
-        b'{"agent":"coder","environment":"development","expires_at":1800003600,"format":"gatepass-task/1",'
+        b'{"agent":"coder","approver":null,"budgets":{"octets":null,"requests":null},"depth":0,'
+        b'"environment":"development","expires_at":1800003600,"format":"gatepass-task/2",'
         b'"issued_at":1800000000,"nonce":"00000000000000000000000000000000","on_behalf_of":null,'
-        b'"purpose":"fix issue 7","scopes":["issues:write","repo:read"]}'
+        b'"parent":null,"purpose":"fix issue 7","scopes":["issues:write","repo:read"],"services":null,'
+        b'"ticket":null}'
     )
-    assert make_task(MANIFEST).id == "t-dplg6d76py4ulazz76gjulfwuy"
+    assert manifest_bytes(DELEGATED) == (
+        b'{"agent":"coder","approver":"grace@example.org","budgets":{"octets":1000000,"requests":100},'
+        b'"depth":2,"environment":"development","expires_at":1800003600,"format":"gatepass-task/2",'
+        b'"issued_at":1800000000,"nonce":"00000000000000000000000000000000",'
+        b'"on_behalf_of":"ada@example.org","parent":"t-aaaaaaaaaaaaaaaaaaaaaaaaaa",'
+        b'"purpose":"fix issue 7","scopes":["issues:write","repo:read"],"services":["github"],'
+        b'"ticket":"ISSUE-7"}'
+    )
+    assert make_task(MANIFEST).id == "t-c5ddsakxy4nl3xs52vmttuepfi"
+    assert make_task(DELEGATED).id == "t-u23gaofedjr6p34ouhx3zqesx4"
 
 
 @given(manifests)
 def test_a_manifest_and_its_bytes_undo_each_other(manifest):
     assert parse_manifest(manifest_bytes(manifest)) == manifest
+
+
+@given(manifests, st.sampled_from(TaskState))
+def test_a_task_is_read_from_its_bytes(manifest, state):
+    assert read_task(manifest_bytes(manifest), state) == make_task(manifest, state)
+
+
+def test_tasks_share_what_they_have_in_common():
+    data = [manifest_bytes(replace(DELEGATED, nonce=f"{number:032x}")) for number in range(2)]
+    one, other = (read_task(octets, TaskState.OPEN) for octets in data)
+    for member in ("agent", "scopes", "services", "environment", "budgets", "on_behalf_of", "parent"):
+        assert getattr(one, member) is getattr(other, member)
+    assert read_task(manifest_bytes(MANIFEST), TaskState.OPEN).budgets is NO_BUDGETS
 
 
 @given(manifests, manifests)
@@ -86,6 +133,7 @@ def test_bytes_that_do_not_print_back_are_no_manifest(manifest, data):
     octets[position] = data.draw(st.integers(0, 255))
     parsed = parse_manifest(bytes(octets))
     assert parsed is None or manifest_bytes(parsed) == bytes(octets)
+    assert (read_task(bytes(octets), TaskState.OPEN) is None) == (parsed is None)
 
 
 @given(
@@ -93,6 +141,7 @@ def test_bytes_that_do_not_print_back_are_no_manifest(manifest, data):
 )
 def test_other_bytes_are_no_manifest(data):
     assert parse_manifest(data) is None
+    assert read_task(data, TaskState.OPEN) is None
 
 
 @pytest.mark.parametrize(
@@ -103,15 +152,47 @@ def test_other_bytes_are_no_manifest(data):
         {"scopes": [1]},
         {"issued_at": True},
         {"issued_at": 1.5},
-        {"format": "gatepass-task/2"},
+        {"services": "github"},
+        {"services": [None]},
+        {"scopes": [[[]]]},
+        {"budgets": None},
+        {"budgets": {}},
+        {"budgets": {"octets": None, "requests": True}},
+        {"budgets": {"octets": None, "requests": 1, "calls": 1}},
+        {"budgets": {"octets": 1.0, "requests": None}},
+        {"budgets": {"octets": 2**64, "requests": None}},
+        {"depth": True},
+        {"depth": None},
+        {"ticket": 7},
+        {"parent": 7},
+        {"approver": []},
+        {"format": "gatepass-task/1"},
+        {"format": []},
         {"format": None},
         {"extra": 1},
     ],
     ids=repr,
 )
 def test_types_are_checked(changes):
-    document = orjson.loads(manifest_bytes(MANIFEST)) | changes
+    document = orjson.loads(manifest_bytes(DELEGATED)) | changes
+    assert parse_manifest(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()) is None
+
+
+@pytest.mark.parametrize("name", orjson.loads(manifest_bytes(DELEGATED)))
+def test_no_member_may_be_missing_or_twice(name):
+    document = orjson.loads(manifest_bytes(DELEGATED))
+    data = orjson.dumps({name: document[name]})[:-1] + b"," + manifest_bytes(DELEGATED)[1:]
+    assert orjson.loads(data) == document
+    assert parse_manifest(data) is None
+    del document[name]
     assert parse_manifest(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)) is None
+
+
+def test_what_cannot_be_printed_again_is_no_manifest():
+    deep = orjson.dumps(
+        orjson.loads(manifest_bytes(MANIFEST)) | {"scopes": [orjson.Fragment(b"[" * 900 + b"]" * 900)]}
+    )
+    assert parse_manifest(deep) is None
 
 
 def test_white_space_and_key_order_are_part_of_the_bytes():
@@ -139,6 +220,24 @@ def test_white_space_and_key_order_are_part_of_the_bytes():
         {"issued_at": -1},
         {"expires_at": MANIFEST.issued_at},
         {"expires_at": MANIFEST.issued_at + MAX_TASK_S + 1},
+        {"issued_at": MAX_INTEGER, "expires_at": MAX_INTEGER + 1},
+        {"services": ("npm", "github")},
+        {"services": ("github", "github")},
+        {"services": ("",)},
+        {"services": ("Git Hub",)},
+        {"services": tuple(f"s{number:03}" for number in range(MAX_SERVICES + 1))},
+        {"budgets": Budgets(requests=0)},
+        {"budgets": Budgets(octets=-1)},
+        {"budgets": Budgets(octets=MAX_INTEGER + 1)},
+        {"ticket": ""},
+        {"ticket": "a\nb"},
+        {"approver": ""},
+        {"approver": "\x7f"},
+        {"parent": ""},
+        {"parent": "t-" + "A" * 26},
+        {"depth": -1},
+        {"depth": MAX_DEPTH + 1},
+        {"agent": "a" * 2049},
         {"nonce": ""},
         {"nonce": "0" * 31 + "G"},
     ],
