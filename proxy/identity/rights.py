@@ -1,0 +1,69 @@
+"""Rights and budgets as a lattice: what two sides have in common, and never more.
+
+``meet`` is associative, commutative and idempotent, and within both its sides. Two environments have
+nothing in common: their meet is ``NOWHERE``, without scopes and services, and stays so whatever it is met
+with. So a chain across environments is empty even where nobody looked.
+"""
+
+from proxy.identity.principal import Agent, Budgets, Right, Task
+
+NOWHERE = ""  # no environment has this name
+_NOTHING: frozenset[str] = frozenset()
+
+
+def own(agent: Agent, task: Task) -> Right:
+    """What the task gives, within the agent's ceiling."""
+    scopes, ceiling = frozenset(task.scopes), agent.ceiling
+    services = None if task.services is None else frozenset(task.services)
+    return Right(
+        scopes=scopes if ceiling.scopes is None else scopes.intersection(ceiling.scopes),
+        services=_common(services, None if ceiling.services is None else frozenset(ceiling.services)),
+        environment=task.environment,
+        expires_at=task.expires_at,
+    )
+
+
+def meet(one: Right, other: Right) -> Right:
+    """What both rights allow, until the first of them ends."""
+    expires_at = min(one.expires_at, other.expires_at)
+    if one.environment != other.environment:
+        return Right(_NOTHING, _NOTHING, NOWHERE, expires_at)
+    services = _common(one.services, other.services)
+    return Right(one.scopes & other.scopes, services, one.environment, expires_at)
+
+
+def within(narrow: Right, wide: Right) -> bool:
+    """Whether ``narrow`` allows nothing that ``wide`` does not."""
+    return (
+        narrow.environment in {wide.environment, NOWHERE}
+        and narrow.scopes <= wide.scopes
+        and (wide.services is None or (narrow.services is not None and narrow.services <= wide.services))
+        and narrow.expires_at <= wide.expires_at
+    )
+
+
+def limits(agent: Agent, task: Task) -> Budgets:
+    """How much the task may use: what its manifest says, within the agent's ceiling."""
+    return meet_budgets(task.budgets, agent.ceiling.budgets)
+
+
+def meet_budgets(one: Budgets, other: Budgets) -> Budgets:
+    """The smaller of each budget."""
+    return Budgets(_smaller(one.requests, other.requests), _smaller(one.octets, other.octets))
+
+
+def within_budgets(narrow: Budgets, wide: Budgets) -> bool:
+    """Whether ``narrow`` limits at least as much as ``wide``."""
+    return meet_budgets(narrow, wide) == narrow
+
+
+def _common(one: frozenset[str] | None, other: frozenset[str] | None) -> frozenset[str] | None:
+    if one is None:
+        return other
+    return one if other is None else one & other
+
+
+def _smaller(one: int | None, other: int | None) -> int | None:
+    if one is None:
+        return other
+    return one if other is None else min(one, other)
