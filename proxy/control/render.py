@@ -1,0 +1,110 @@
+"""Values as JSON members, for agents and operators. Times are RFC 3339 in UTC."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import orjson
+
+from proxy.control.operations import Delegated, RevokeReport, TaskFacts
+from proxy.identity.principal import Budgets, Task
+from proxy.identity.revocation import Order
+
+Members = dict[str, object]
+
+_HOW = (
+    "Give the token to the agent that does the task, and let it set HTTP_PROXY and HTTPS_PROXY to "
+    "http://task:TOKEN@<the proxy address you use>, with this token in place of TOKEN."
+)
+
+
+def dumps(members: Members) -> bytes:
+    """The bytes of a JSON object."""
+    return orjson.dumps(members)
+
+
+def instant(seconds: int) -> str:
+    """POSIX seconds as ``2027-01-15T08:00:00Z``."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def precise_instant(nanoseconds: int) -> str:
+    """POSIX nanoseconds, to the microsecond: ``2027-01-15T08:00:00.000001Z``."""
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    return f"{instant(seconds)[:-1]}.{rest // 1_000:06d}Z"
+
+
+def budgets(value: Budgets) -> Members:
+    """Budgets; null is no limit."""
+    return {"requests": value.requests, "octets": value.octets}
+
+
+def names(values: Iterable[str] | None) -> list[str] | None:
+    """Names in order; null is no limit, empty is none."""
+    return None if values is None else sorted(values)
+
+
+def task(value: Task) -> Members:
+    """A task in full."""
+    return {
+        "id": value.id,
+        "agent": value.agent,
+        "purpose": value.purpose,
+        "ticket": value.ticket,
+        "on_behalf_of": value.on_behalf_of,
+        "approver": value.approver,
+        "state": value.state.value,
+        "environment": value.environment,
+        "scopes": names(value.scopes),
+        "services": names(value.services),
+        "budgets": budgets(value.budgets),
+        "depth": value.depth,
+        "parent": value.parent,
+        "issued_at": instant(value.issued_at),
+        "expires_at": instant(value.expires_at),
+        "manifest_sha256": value.manifest_sha256,
+    }
+
+
+def facts(value: TaskFacts) -> Members:
+    """A task in full, where it stands and what is left of it."""
+    chain = [{"task": link.id, "agent": link.agent, "state": link.state.value} for link in value.chain]
+    return {**task(value.task), "chain": chain, "budgets_left": budgets(value.left)}
+
+
+def delegated(value: Delegated) -> Members:
+    """A task that has begun, with its secrets, for whoever asked for it."""
+    return {
+        "task": value.task.id,
+        "agent": value.task.agent,
+        "token": value.token,
+        "expires_at": instant(value.task.expires_at),
+        "scopes": names(value.task.scopes),
+        "services": names(value.task.services),
+        "budgets": budgets(value.task.budgets),
+        "depth": value.task.depth,
+        "placeholders": dict(value.placeholders),
+        "variables": dict(value.variables),
+        "how": _HOW,
+    }
+
+
+def order(value: Order) -> Members:
+    """An order that holds."""
+    return {
+        "kind": value.kind.value,
+        "id": value.id,
+        "reason": value.reason,
+        "ordered_by": value.ordered_by,
+        "ordered_at": precise_instant(value.ordered_at_ns),
+    }
+
+
+def report(value: RevokeReport) -> Members:
+    """What an order has reached."""
+    return {
+        "ordered_at": precise_instant(value.order_at_ns),
+        "ended_tasks": value.ended_tasks,
+        "connections": value.connections,
+        "to_last_byte_us": value.to_last_byte_us,
+        "leases": value.leases,
+    }
