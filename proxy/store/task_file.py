@@ -1,4 +1,8 @@
-"""The file behind the tasks: its mode, its journal (sqlite.org/wal.html) and its tables."""
+"""The file behind the tasks: its mode, its journal (sqlite.org/wal.html), its tables and its counter.
+
+Format 2. A file of format 1 is upgraded in place; its tasks are dropped, so what spoke for them is unknown
+from then on. Every change takes the next number of one counter, so a reader asks for what is newer.
+"""
 
 import os
 import sqlite3
@@ -7,27 +11,65 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-_VERSION = 1
+_VERSION = 2
 _BUSY_S = 5.0
 _SCHEMA = """
+CREATE TABLE counter (
+    row INTEGER PRIMARY KEY CHECK (row = 1),
+    seq INTEGER NOT NULL,
+    orders INTEGER NOT NULL
+);
+INSERT INTO counter VALUES (1, 0, 0);
 CREATE TABLE tasks (
     id TEXT PRIMARY KEY,
     manifest BLOB NOT NULL,
+    parent TEXT REFERENCES tasks (id),
+    agent TEXT NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('open', 'ended', 'expired', 'revoked')),
     issued_at INTEGER NOT NULL,
     expires_at INTEGER NOT NULL,
     ended_at INTEGER,
+    ended_by TEXT NOT NULL DEFAULT '',
     reason TEXT NOT NULL DEFAULT '',
-    seq INTEGER NOT NULL UNIQUE
+    seq INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX tasks_open ON tasks (expires_at) WHERE state = 'open';
+CREATE INDEX tasks_agent ON tasks (agent) WHERE state = 'open';
+CREATE INDEX tasks_parent ON tasks (parent) WHERE parent IS NOT NULL;
+CREATE INDEX tasks_seq ON tasks (seq);
 CREATE TABLE holdings (
     digest TEXT PRIMARY KEY CHECK (length(digest) = 64),
     task TEXT NOT NULL REFERENCES tasks (id),
     service TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX holdings_task ON holdings (task);
+CREATE TABLE orders (
+    kind TEXT NOT NULL CHECK (kind IN ('agent', 'task', 'token', 'key', 'issuer', 'all')),
+    id TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    ordered_by TEXT NOT NULL,
+    ordered_at_ns INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    PRIMARY KEY (kind, id)
+) WITHOUT ROWID;
+CREATE INDEX orders_seq ON orders (seq);
+CREATE TABLE usage (
+    task TEXT NOT NULL REFERENCES tasks (id),
+    boot TEXT NOT NULL,
+    requests INTEGER NOT NULL,
+    octets INTEGER NOT NULL,
+    PRIMARY KEY (task, boot)
+) WITHOUT ROWID;
+CREATE TABLE followers (
+    boot TEXT PRIMARY KEY,
+    pid INTEGER NOT NULL,
+    started INTEGER,
+    seq INTEGER NOT NULL,
+    connections INTEGER NOT NULL DEFAULT 0,
+    effective_at_ns INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
 """
+_DROP_1 = "DROP TABLE holdings; DROP TABLE tasks"
 
 
 class FormatError(Exception):
@@ -51,6 +93,18 @@ def open_file(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def last_seq(connection: sqlite3.Connection) -> int:
+    """The number of the last change."""
+    seq: int = connection.execute("SELECT seq FROM counter").fetchone()[0]
+    return seq
+
+
+def next_seq(connection: sqlite3.Connection) -> int:
+    """Take the number for a change: one for all that a transaction does."""
+    connection.execute("UPDATE counter SET seq = seq + 1")
+    return last_seq(connection)
+
+
 def _private(path: Path) -> None:
     """Make the file, or check that it is private; the journals next to it take over its mode."""
     try:
@@ -71,12 +125,19 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("BEGIN IMMEDIATE")
     with connection:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            for statement in _SCHEMA.split(";"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {_VERSION}")
-        elif version != _VERSION:
+        if version not in {0, 1, _VERSION}:
             raise FormatError(f"{path} was written by another version of gatepass (format {version})")
+        if version == 1:
+            _run(connection, _DROP_1)
+        if version != _VERSION:
+            _run(connection, _SCHEMA)
+            connection.execute(f"PRAGMA user_version = {_VERSION}")
+
+
+def _run(connection: sqlite3.Connection, script: str) -> None:
+    """Run statements inside the transaction, which ``executescript`` would commit first."""
+    for statement in script.split(";"):
+        connection.execute(statement)
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

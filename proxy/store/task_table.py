@@ -1,95 +1,75 @@
-"""Tasks on disk: one SQLite file (WAL, synchronous=FULL) that commands and running sidecars share.
+"""Tasks and orders on disk: one SQLite file (WAL, synchronous=FULL) that commands and sidecars share.
 
-A row is the manifest's canonical bytes and what happened since. What is read is checked against the
-id, which commits to the manifest. Placeholders are kept as digests, session tokens not at all.
-``seq`` grows with every change, so a reader asks for what is newer than the last it has seen.
+A row is the manifest's canonical bytes and what happened since. Placeholders are kept as digests, session
+tokens not at all. A task that ends takes with it everything delegated from it, in the same transaction.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import NamedTuple, Self
 
 from proxy.credential.placeholder import Holding
 from proxy.identity.principal import Task, TaskState
-from proxy.identity.task import make_task, parse_manifest
-from proxy.store.task_file import FormatError, open_file
-
-_INSERT = """
-INSERT INTO tasks (id, manifest, state, issued_at, expires_at, seq)
-VALUES (?, ?, 'open', ?, ?, (SELECT coalesce(max(seq), 0) + 1 FROM tasks))
-"""
-_INSERT_HELD = "INSERT INTO holdings (digest, task, service) VALUES (?, ?, ?)"
-_END = """
-UPDATE tasks SET state = ?, ended_at = ?, reason = ?, seq = (SELECT coalesce(max(seq), 0) + 1 FROM tasks)
-WHERE id = ? AND state = 'open'
-"""
-_ONE = "SELECT id, manifest, state, ended_at, reason, seq FROM tasks WHERE id = ?"
-_DUE = """
-SELECT id, manifest, state, ended_at, reason, seq FROM tasks WHERE state = 'open' AND expires_at <= ?
-"""
-_IN_STATE = """
-SELECT id, manifest, state, ended_at, reason, seq FROM tasks WHERE ?1 IS NULL OR state = ?1
-ORDER BY issued_at DESC, id
-"""
-_NEWER = """
-SELECT id, manifest, state, ended_at, reason, seq FROM tasks
-WHERE seq > ? AND (state = 'open' OR expires_at > ?) ORDER BY seq
-"""
-_NEWER_HELD = """
-SELECT digest, task, service FROM holdings
-WHERE task IN (SELECT id FROM tasks WHERE seq > ? AND (state = 'open' OR expires_at > ?))
-"""
-_HELD = "SELECT digest, task, service FROM holdings WHERE task = ? ORDER BY service"
-
-Row = tuple[str, bytes, str, int | None, str, int]
+from proxy.identity.revocation import EVERYTHING, Kind, Order, revoked
+from proxy.store import followers_table, orders_table, task_life, usage_table
+from proxy.store.followers_table import Follower
+from proxy.store.task_file import FormatError, last_seq, next_seq, open_file
+from proxy.store.task_rows import StoredTask, TaskExistsError, TaskRows, TaskStoreError
+from proxy.store.usage_table import Spent
 
 
-class TaskStoreError(Exception):
-    """The tasks cannot be read or written; the message says why."""
+class Revoked(NamedTuple):
+    """An order as kept.
 
+    ``new`` is False if it held before, or its task was over. A follower whose ``seq`` is not below this
+    one has carried it out. ``tasks`` are those it ended, the ones delegated from them too.
+    """
 
-class TaskExistsError(TaskStoreError):
-    """A task with this id, or one of its placeholders, is already there."""
-
-
-class StoredTask(NamedTuple):
-    """A task and its end; ``ended_at`` (POSIX seconds) is None and ``reason`` empty while it is open."""
-
-    task: Task
-    ended_at: int | None
-    reason: str
+    order: Order
+    seq: int
+    new: bool
+    tasks: tuple[Task, ...]
 
 
 class Changes(NamedTuple):
-    """What is newer than a reader's last ``seq``."""
+    """What is newer than a reader's last ``seq``.
+
+    ``standing`` are all orders that hold, None if that is as before; ``revoked`` are the orders that are
+    new, those about tasks too.
+    """
 
     seq: int
     tasks: tuple[Task, ...]
     holdings: tuple[Holding, ...]
+    standing: tuple[Order, ...] | None
+    revoked: tuple[Revoked, ...]
 
 
 class TaskStore:
-    """The tasks and who holds which placeholder. One connection: use it from the thread that opened it.
+    """The tasks, who holds which placeholder, and the orders that hold.
 
-    Every method raises ``TaskStoreError`` if the file cannot be read or written.
+    One connection: use it from the thread that opened it. Every method raises ``TaskStoreError`` if the
+    file cannot be read or written.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, known: Mapping[str, Task]) -> None:
         self._path = path
         self._inode = path.stat().st_ino
         self._connection = connection
+        self._tasks = TaskRows(connection, known)
 
     @classmethod
-    def open(cls, path: Path) -> Self:
-        """Open the file, making it (0600) if it is not there.
+    def open(cls, path: Path, known: Mapping[str, Task] = MappingProxyType({})) -> Self:
+        """Open the file, making it (0600) if it is not there. ``known`` tasks are not parsed again.
 
         :raises TaskStoreError: if others can read it, it is not ours, or it cannot be opened.
         """
         try:
-            return cls(path, open_file(path))
+            return cls(path, open_file(path), known)
         except FormatError as error:
             raise TaskStoreError(str(error)) from error
         except (OSError, sqlite3.Error) as error:
@@ -99,27 +79,64 @@ class TaskStore:
         """Keep a new task, the canonical bytes of its manifest, and what it holds.
 
         :raises TaskExistsError: if the task or a placeholder is already there.
+        :raises TaskOverError: if its parent is not open or ends before it, or an order holds against it.
         """
         with self._write() as connection:
-            connection.execute(_INSERT, (task.id, manifest, task.issued_at, task.expires_at))
-            rows = [(held.placeholder_sha256, held.task_id, held.service) for held in holdings]
-            connection.executemany(_INSERT_HELD, rows)
+            task_life.begin(connection, task, manifest, holdings, next_seq(connection))
             if self._get(task.id) != StoredTask(task, None, ""):
                 raise TaskStoreError("the task is not the one that its manifest describes")
 
     def end(
-        self, task_id: str, reason: str, now: int, state: TaskState = TaskState.ENDED
+        self, task_id: str, reason: str, now: int, state: TaskState = TaskState.ENDED, by: str = ""
     ) -> StoredTask | None:
-        """End an open task; one that is over stays as it is. None if there is no such task."""
+        """End an open task and all below it; one that is over stays as it is. None if there is none."""
         with self._write() as connection:
-            connection.execute(_END, (state.value, now, reason, task_id))
+            ending = task_life.Ending(state, reason, by, now, next_seq(connection))
+            task_life.end(connection, Kind.TASK, task_id, ending)
             return self._get(task_id)
 
     def expire(self, now: int) -> tuple[Task, ...]:
         """End every open task whose time is up; they are returned."""
-        due = self._select(_DUE, now)
-        ended = (self.end(row.task.id, "its time was up", now, TaskState.EXPIRED) for row in due)
-        return tuple(stored.task for stored in ended if stored and stored.task.state is TaskState.EXPIRED)
+        with self._write() as connection:
+            seq = next_seq(connection)
+            task_life.expire(connection, now, seq)
+            return tuple(self._tasks.ended_at(seq))
+
+    def revoke(self, order: Order) -> Revoked | None:
+        """Keep an order and end the tasks it reaches, with all below them. None: there is no such task.
+
+        The first order about something stays, with its time and reason.
+        """
+        with self._write() as connection:
+            before = orders_table.find(connection, order.kind, order.id)
+            if before is not None:
+                return Revoked(before.order, before.seq, new=False, tasks=())
+            if order.kind is Kind.TASK:
+                found = self._tasks.one(order.id)
+                if found is None:
+                    return None
+                if found[0].task.state is not TaskState.OPEN:
+                    return Revoked(order, found[1], new=False, tasks=())
+            seq = next_seq(connection)
+            orders_table.keep(connection, order, seq)
+            words = order.reason if order.kind is Kind.TASK else revoked(order).detail
+            at = order.ordered_at_ns // 1_000_000_000
+            ending = task_life.Ending(TaskState.REVOKED, words, order.ordered_by, at, seq)
+            task_life.end(connection, order.kind, order.id, ending)
+            return Revoked(order, seq, new=True, tasks=tuple(self._tasks.ended_at(seq)))
+
+    def lift(self, kind: Kind, identity: str = EVERYTHING) -> bool:
+        """Let an order hold no longer; what it ended stays ended. False if none holds, or it is a task's."""
+        with self._write() as connection:
+            if kind is Kind.TASK or orders_table.find(connection, kind, identity) is None:
+                return False
+            orders_table.remove(connection, kind, identity, next_seq(connection))
+            return True
+
+    def orders(self) -> tuple[Order, ...]:
+        """Every order that holds, the oldest first."""
+        with self._read():
+            return orders_table.standing(self._connection)
 
     def get(self, task_id: str) -> StoredTask | None:
         """The task with this id, or None."""
@@ -128,25 +145,32 @@ class TaskStore:
 
     def list(self, state: TaskState | None = None) -> tuple[StoredTask, ...]:
         """All tasks, or those in ``state``, newest first."""
-        return self._select(_IN_STATE, state.value if state else None)
+        with self._read():
+            return tuple(self._tasks.in_state(state))
 
     def holdings(self, task: Task) -> tuple[Holding, ...]:
         """What the task holds."""
         with self._read():
-            return _held(self._connection.execute(_HELD, (task.id,)), {task.id: task})
+            return self._tasks.held(task)
 
     def changes(self, after: int, now: int) -> Changes:
         """What changed after ``seq`` (0: everything), without tasks that were over before ``now``."""
-        with self._read():
-            self._connection.execute("BEGIN")  # both selects see one state
-            try:
-                rows = self._connection.execute(_NEWER, (after, now)).fetchall()
-                held = self._connection.execute(_NEWER_HELD, (after, now)).fetchall()
-            finally:
-                self._connection.execute("ROLLBACK")
-        seq = max((row[5] for row in rows), default=after)
-        tasks = {row[0]: _stored(row).task for row in rows}
-        return Changes(seq, tuple(tasks.values()), _held(held, tasks))
+        with self._read(), self._snapshot() as connection:
+            numbered = list(self._tasks.newer(after, now))
+            tasks = {task.id: task for _, task in numbered}
+            new = orders_table.newer(connection, after)
+            reached: dict[int, list[Task]] = {kept.seq: [] for kept in new}
+            for seq, task in numbered:
+                if seq in reached:
+                    reached[seq].append(task)
+            changed = after == 0 or orders_table.changed_after(connection, after)
+            return Changes(
+                seq=last_seq(connection),
+                tasks=tuple(tasks.values()),
+                holdings=self._tasks.newer_held(after, now, tasks),
+                standing=orders_table.standing(connection) if changed else None,
+                revoked=tuple(Revoked(*kept, new=True, tasks=tuple(reached[kept.seq])) for kept in new),
+            )
 
     def version(self) -> int:
         """A number that differs whenever another connection has changed something since.
@@ -158,6 +182,45 @@ class TaskStore:
                 raise TaskStoreError(f"{self._path} has been replaced; restart gatepass")
             version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
             return version
+
+    def follow(self, boot: str) -> None:
+        """Enter this process as one that follows the file, under its boot's id."""
+        with self._write() as connection:
+            followers_table.follow(connection, boot, os.getpid())
+
+    def acknowledge(self, boot: str, seq: int, connections: int, at_ns: int) -> None:
+        """Say how far this process has come: see ``Follower``."""
+        with self._write() as connection:
+            follower = Follower(boot, os.getpid(), seq, connections, at_ns)
+            followers_table.acknowledge(connection, follower)
+
+    def leave(self, boot: str) -> None:
+        """Strike this process out: it follows no longer."""
+        with self._write() as connection:
+            followers_table.leave(connection, boot)
+
+    def followers(self) -> tuple[Follower, ...]:
+        """Everyone who follows the file; those whose process is gone are struck out."""
+        with self._read():
+            running, gone = followers_table.followers(self._connection)
+        for boot in gone:
+            self.leave(boot)
+        return running
+
+    def spent(self, boot: str) -> dict[str, Spent]:
+        """What open tasks have used in all boots but this one."""
+        with self._read():
+            return usage_table.spent(self._connection, boot)
+
+    def keep_usage(self, boot: str, rows: Mapping[str, tuple[int, int]]) -> None:
+        """Set what tasks have used in this boot: requests and octets, in all."""
+        with self._write() as connection:
+            usage_table.keep(connection, boot, rows)
+
+    def set_usage(self, boot: str, rows: Mapping[str, tuple[int, int]]) -> None:
+        """What tasks have used in a boot, recounted: as ``keep_usage``, but no number becomes smaller."""
+        with self._write() as connection:
+            usage_table.raise_to(connection, boot, rows)
 
     def close(self) -> None:
         """Close the file."""
@@ -172,12 +235,8 @@ class TaskStore:
         self.close()
 
     def _get(self, task_id: str) -> StoredTask | None:
-        row: Row | None = self._connection.execute(_ONE, (task_id,)).fetchone()
-        return _stored(row) if row else None
-
-    def _select(self, query: str, value: int | str | None) -> tuple[StoredTask, ...]:
-        with self._read():
-            return tuple(_stored(row) for row in self._connection.execute(query, (value,)))
+        found = self._tasks.one(task_id)
+        return None if found is None else found[0]
 
     @contextmanager
     def _read(self) -> Iterator[None]:
@@ -185,6 +244,15 @@ class TaskStore:
             yield
         except (OSError, sqlite3.Error) as error:
             raise TaskStoreError(f"{self._path} cannot be read: {error}") from error
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[sqlite3.Connection]:
+        """Every select sees one state."""
+        self._connection.execute("BEGIN")
+        try:
+            yield self._connection
+        finally:
+            self._connection.execute("ROLLBACK")
 
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
@@ -196,16 +264,3 @@ class TaskStore:
             raise TaskExistsError(f"the task is already there: {error}") from error
         except sqlite3.Error as error:
             raise TaskStoreError(f"{self._path} cannot be written: {error}") from error
-
-
-def _stored(row: Row) -> StoredTask:
-    task_id, data, state, ended_at, reason, _ = row
-    manifest = parse_manifest(data)
-    task = make_task(manifest, TaskState(state)) if manifest else None
-    if task is None or task.id != task_id:
-        raise TaskStoreError(f"task {task_id} does not match its manifest: the file has been altered")
-    return StoredTask(task, ended_at, reason)
-
-
-def _held(rows: Iterable[tuple[str, str, str]], tasks: Mapping[str, Task]) -> tuple[Holding, ...]:
-    return tuple(Holding(digest, task_id, service, tasks[task_id].agent) for digest, task_id, service in rows)

@@ -2,12 +2,15 @@
 
 import queue
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
 
-from proxy.store.task_table import TaskStore, TaskStoreError
+from proxy.identity.principal import Task
+from proxy.store.task_rows import TaskStoreError
+from proxy.store.task_table import TaskStore
 
 T = TypeVar("T")
 
@@ -16,7 +19,7 @@ class TaskThread:
     """Runs jobs on a ``TaskStore`` of its own, and tells when somebody else has changed the file.
 
     ``changed`` is called in the thread, at most ``interval`` seconds after a change; ``failed`` is called
-    there, every ``interval``, while the file cannot be read.
+    there, every ``interval``, while the file cannot be read. ``known`` tasks are not parsed again.
     """
 
     def __init__(
@@ -26,11 +29,14 @@ class TaskThread:
         interval: float,
         changed: Callable[[TaskStore], None],
         failed: Callable[[Exception], None],
+        known: Mapping[str, Task],
     ) -> None:
         self._path = path
         self._interval = interval
         self._changed = changed
         self._failed = failed
+        self._known = known
+        self._seen = -1  # no version SQLite gives: the first look always tells
         self._jobs: queue.SimpleQueue[Callable[[TaskStore], None] | None] = queue.SimpleQueue()
         self._stopped = False
         self._opened: Future[None] = Future()
@@ -41,8 +47,10 @@ class TaskThread:
         self._thread.start()
         return self._opened
 
-    def submit(self, job: Callable[[TaskStore], T]) -> Future[T]:
-        """Run ``job`` in the thread.
+    def submit(self, job: Callable[[TaskStore], T], *, look: bool = False) -> Future[T]:
+        """Run ``job`` in the thread. ``look``: ``changed`` is called before the future is done.
+
+        A job that was cancelled before its turn is not run.
 
         :raises TaskStoreError: if it has been stopped.
         """
@@ -51,8 +59,12 @@ class TaskThread:
         future: Future[T] = Future()
 
         def run(store: TaskStore) -> None:
+            if not future.set_running_or_notify_cancel():
+                return
             try:
                 result = job(store)
+                if look:
+                    self._look(store, at_once=True)
             except Exception as error:  # noqa: BLE001 - it is handed to whoever waits for the job
                 future.set_exception(error)
             else:
@@ -69,7 +81,7 @@ class TaskThread:
 
     def _run(self) -> None:
         try:
-            store = TaskStore.open(self._path)
+            store = TaskStore.open(self._path, self._known)
         except TaskStoreError as error:
             self._opened.set_exception(error)
             return
@@ -78,23 +90,28 @@ class TaskThread:
             self._work(store)
 
     def _work(self, store: TaskStore) -> None:
-        seen = -1  # no version SQLite gives: the first look always tells
+        due = 0.0  # jobs that follow each other closely do not put the look off
         while True:
+            if time.monotonic() >= due:
+                self._follow(store)
+                due = time.monotonic() + self._interval
             try:
-                job = self._jobs.get(timeout=self._interval)
+                job = self._jobs.get(timeout=max(due - time.monotonic(), 0.0))
             except queue.Empty:
-                seen = self._look(store, seen)
                 continue
             if job is None:
                 return
             job(store)
 
-    def _look(self, store: TaskStore, seen: int) -> int:
+    def _follow(self, store: TaskStore) -> None:
         try:
-            version = store.version()
-            if version != seen:
-                self._changed(store)
+            self._look(store, at_once=False)
         except Exception as error:  # noqa: BLE001 - whatever it is, the file is not being followed
             self._failed(error)
-            return -1  # look again in full once it can be read
-        return version
+
+    def _look(self, store: TaskStore, *, at_once: bool) -> None:
+        seen, self._seen = self._seen, -1  # if this fails, look again in full once the file can be read
+        version = store.version()
+        if at_once or version != seen:
+            self._changed(store)
+        self._seen = version

@@ -1,64 +1,95 @@
-"""The tasks a running sidecar knows: answered from memory, kept in step with the file by a thread.
+"""The tasks and orders a running sidecar knows: answered from memory, kept in step with the file by a thread.
 
-Commands (``gatepass task end``) write to the same file. SQLite's ``PRAGMA data_version`` tells in
-microseconds whether somebody has, so a revocation from another process holds within ``INTERVAL_S``.
-A sidecar that can no longer read the file knows no tasks: it could be missing a revocation.
+Commands (``gatepass task end``, ``gatepass revoke``) write to the same file. SQLite's ``PRAGMA
+data_version`` tells in microseconds whether somebody has, so a revocation from another process holds
+within ``INTERVAL_S``. A sidecar that can no longer read the file knows no tasks: it could be missing one.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
-from dataclasses import replace
+from contextlib import suppress
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from proxy.credential.placeholder import Holding, digest
 from proxy.identity.principal import Task, TaskState
-from proxy.store.task_table import (
-    Changes,
-    StoredTask,
-    TaskExistsError,
-    TaskStore,
-    TaskStoreError,
-)
+from proxy.identity.revocation import EVERYTHING, Kind, Order, Revocations
+from proxy.store.followers_table import Follower
+from proxy.store.known_tasks import KEEP_S, KnownTasks, Move
+from proxy.store.task_rows import StoredTask, TaskExistsError, TaskOverError, TaskStoreError
+from proxy.store.task_table import Changes, Revoked, TaskStore
 from proxy.store.task_thread import TaskThread
+from proxy.store.usage_table import Spent
 
-__all__ = ["StoredTask", "TaskBook", "TaskExistsError", "TaskStore", "TaskStoreError"]
+__all__ = [
+    "KEEP_S",
+    "Follower",
+    "Revoked",
+    "Spent",
+    "StoredTask",
+    "TaskBook",
+    "TaskExistsError",
+    "TaskOverError",
+    "TaskStore",
+    "TaskStoreError",
+]
 
-INTERVAL_S = 0.15
-KEEP_S = 3600  # how long a task that is over is still told from an unknown one
+INTERVAL_S = 0.05
 _LONGEST_TIMER_S = 30.0  # the wall clock may be set; the loop's timers do not notice
+
+T = TypeVar("T")
 
 
 class TaskBook:
     """Implements ``ports.Tasks``. Made by ``open`` on an event loop and used on that loop alone."""
 
-    def __init__(self, path: Path, now: Callable[[], float], interval: float) -> None:
+    def __init__(self, path: Path, now: Callable[[], float], boot: str, interval: float) -> None:
         self._now = now
+        self._boot = boot
         self._loop = asyncio.get_running_loop()
-        self._thread = TaskThread(path, interval=interval, changed=self._changed, failed=self._failed)
-        self._tasks: dict[str, Task] = {}
-        self._held: dict[str, Holding] = {}
-        self._seq = 0
-        self._callbacks: list[Callable[[Task], None]] = []
-        self._openings: list[Callable[[Task], None]] = []
+        self._known = KnownTasks()
+        self._revocations = Revocations()
+        self._spent: dict[str, Spent] = {}
+        self._read = 0  # belongs to the thread: what it has read up to
+        self._seq = 0  # what memory has taken over
+        self._unacknowledged: dict[Order, int] = {}
+        self._on_open: list[Callable[[Task], None]] = []
+        self._on_end: list[Callable[[Task], None]] = []
+        self._on_revoke: list[Callable[[Order, tuple[Task, ...]], None]] = []
+        self._on_lift: list[Callable[[Kind, str], None]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._lock = asyncio.Lock()
         self._asked = self._served = 0
         self._closed = False
         self._fault: str | None = None
+        self._thread = TaskThread(
+            path,
+            interval=interval,
+            changed=self._changed,
+            failed=self._failed,
+            known=self._known.tasks,
+        )
 
     @classmethod
-    async def open(cls, path: Path, *, now: Callable[[], float], interval: float = INTERVAL_S) -> Self:
-        """Load the tasks in ``path`` and follow them. ``now`` gives POSIX seconds, ``interval`` is seconds.
+    async def open(
+        cls, path: Path, *, now: Callable[[], float], boot: str, interval: float = INTERVAL_S
+    ) -> Self:
+        """Load what is in ``path`` and follow it. ``now`` gives POSIX seconds, ``interval`` is seconds.
 
-        :raises TaskStoreError: if the file cannot be opened or read.
+        ``boot`` names this start of the sidecar among all that there were and are.
+
+        :raises TaskStoreError: if the file cannot be opened, read or written.
         """
-        book = cls(path, now, interval)
+        book = cls(path, now, boot, interval)
         await asyncio.wrap_future(book._thread.start())
         try:
-            await book.refresh()
-        except TaskStoreError:
+            # From here on whoever revokes waits for this process; what came before, the look finds.
+            await book._do(lambda store: store.follow(boot), look=True)
+            seq = book._seq
+            await book._do(lambda store: store.acknowledge(boot, seq, 0, 0))
+            book._spent = await book._do(lambda store: store.spent(boot))
+        except BaseException:
             await book.close()
             raise
         return book
@@ -68,21 +99,38 @@ class TaskBook:
         """Why no task is known at the moment, or None if all is well."""
         return self._fault
 
+    @property
+    def revocations(self) -> Revocations:
+        """Every order that holds: the same object as long as none comes or goes."""
+        return self._revocations
+
     def get(self, task_id: str) -> Task | None:
         """The task with this id in its present state, or None."""
-        return None if self._fault else self._tasks.get(task_id)
+        return None if self._fault else self._known.tasks.get(task_id)
 
     def holding(self, placeholder: bytes) -> Holding | None:
         """What this placeholder stands for, or None."""
-        return None if self._fault else self._held.get(digest(placeholder))
-
-    def on_end(self, callback: Callable[[Task], None]) -> None:
-        """Call back, on the event loop, for every task that leaves the state ``open``."""
-        self._callbacks.append(callback)
+        return None if self._fault else self._known.held.get(digest(placeholder))
 
     def on_open(self, callback: Callable[[Task], None]) -> None:
         """Call back, on the event loop, for every task that is started from now on."""
-        self._openings.append(callback)
+        self._on_open.append(callback)
+
+    def on_end(self, callback: Callable[[Task], None]) -> None:
+        """Call back, on the event loop, for every task that leaves the state ``open``."""
+        self._on_end.append(callback)
+
+    def on_revoke(self, callback: Callable[[Order, tuple[Task, ...]], None]) -> None:
+        """Call back, on the event loop, for every order that is new, with all tasks that it ended.
+
+        ``get`` and ``revocations`` show it already. It is called before ``on_end`` for those tasks; each
+        order has to be acknowledged.
+        """
+        self._on_revoke.append(callback)
+
+    def on_lift(self, callback: Callable[[Kind, str], None]) -> None:
+        """Call back, on the event loop, for every order that holds no longer."""
+        self._on_lift.append(callback)
 
     async def refresh(self) -> None:
         """Look now for what other processes wrote; one look serves all who asked before it began.
@@ -95,44 +143,86 @@ class TaskBook:
             if self._served >= ticket:
                 return
             serves = self._asked
-            await self._look()
+            await self._do(lambda _: None, look=True)
             self._served = serves
 
     async def create(self, task: Task, manifest: bytes, holdings: Iterable[Holding] = ()) -> None:
         """Keep a new task, the canonical bytes of its manifest, and what it holds, durably.
 
+        :raises TaskOverError: if what it stands on is not open, or revoked.
         :raises TaskStoreError: if it cannot be kept.
         """
         held = tuple(holdings)
-        await asyncio.wrap_future(self._thread.submit(lambda store: store.create(task, manifest, held)))
-        await self._look()
+        await self._do(lambda store: store.create(task, manifest, held), look=True)
 
-    async def end(self, task_id: str, reason: str, state: TaskState = TaskState.ENDED) -> Task | None:
-        """End a task, durably; once this returns, no further call of it is let through. None if unknown.
+    async def end(
+        self, task_id: str, reason: str, state: TaskState = TaskState.ENDED, by: str = ""
+    ) -> Task | None:
+        """End a task and all below it, durably; once this returns, none makes a further call.
+
+        None if there is no such task.
 
         :raises TaskStoreError: if the end cannot be kept.
         """
         now = int(self._now())
-        stored = await asyncio.wrap_future(
-            self._thread.submit(lambda store: store.end(task_id, reason, now, state))
-        )
-        await self._look()
+        stored = await self._do(lambda store: store.end(task_id, reason, now, state, by), look=True)
         return stored.task if stored else None
+
+    async def revoke(self, order: Order) -> bool:
+        """Keep an order, durably; once this returns, nothing it reaches makes a further call.
+
+        False if it is about a task that there is not.
+
+        :raises TaskStoreError: if the order cannot be kept.
+        """
+        return await self._do(lambda store: store.revoke(order), look=True) is not None
+
+    async def lift(self, kind: Kind, identity: str = EVERYTHING) -> bool:
+        """Let an order hold no longer, durably. False if there is none, or it is about a task.
+
+        :raises TaskStoreError: if that cannot be kept.
+        """
+        return await self._do(lambda store: store.lift(kind, identity), look=True)
+
+    async def acknowledge(self, order: Order, connections: int, at_ns: int) -> None:
+        """Tell other processes that what a new order reached is cut.
+
+        ``connections`` were cut, the last at ``at_ns`` (POSIX time).
+
+        :raises TaskStoreError: if that cannot be kept.
+        """
+        self._unacknowledged.pop(order, None)
+        seq = min(self._unacknowledged.values(), default=self._seq + 1) - 1
+        await self._do(lambda store: store.acknowledge(self._boot, seq, connections, at_ns))
+
+    def spent(self) -> dict[str, Spent]:
+        """What the open tasks had used before this start."""
+        return dict(self._spent)
+
+    async def keep_usage(self, rows: Mapping[str, tuple[int, int]]) -> None:
+        """Keep what tasks have used since this start: requests and octets, in all.
+
+        :raises TaskStoreError: if it cannot be kept.
+        """
+        used = dict(rows)
+        await self._do(lambda store: store.keep_usage(self._boot, used))
 
     async def close(self) -> None:
         """Stop following."""
+        with suppress(TaskStoreError):  # whoever looks drops the rows of processes that are gone
+            await self._do(lambda store: store.leave(self._boot))
         self._closed = True
         if self._timer:
             self._timer.cancel()
         await self._loop.run_in_executor(None, self._thread.stop)
 
-    async def _look(self) -> None:
-        after, since = self._seq, int(self._now()) - KEEP_S
-        self._apply(await asyncio.wrap_future(self._thread.submit(lambda store: store.changes(after, since))))
+    async def _do(self, job: Callable[[TaskStore], T], *, look: bool = False) -> T:
+        return await asyncio.wrap_future(self._thread.submit(job, look=look))
 
     def _changed(self, store: TaskStore) -> None:
-        # In the thread. A ``seq`` that is behind by a look means reading a row twice, no more.
-        changes = store.changes(self._seq, int(self._now()) - KEEP_S)
+        # In the thread. Memory takes it over before anybody hears that the job before it is done.
+        changes = store.changes(self._read, int(self._now()) - KEEP_S)
+        self._read = changes.seq
         self._loop.call_soon_threadsafe(self._apply, changes)
 
     def _failed(self, error: Exception) -> None:
@@ -142,43 +232,45 @@ class TaskBook:
         self._fault = why
 
     def _apply(self, changes: Changes) -> None:
-        """Take over what changed. Looks may overtake each other: a state never goes back to open."""
+        """Take over what changed, all of it before anybody is called back."""
         if self._closed:
             return
         self._fault = None
-        self._seq = max(self._seq, changes.seq)
-        for held in changes.holdings:
-            self._held[held.placeholder_sha256] = held
-        for task in changes.tasks:
-            self._move(task)
+        self._seq = changes.seq
+        self._known.hold(changes.holdings)
+        moved = [(task, self._known.move(task)) for task in changes.tasks]
+        lifted = self._replace(changes.standing) if changes.standing is not None else []
+        if self._on_revoke:
+            self._unacknowledged.update((revoked.order, revoked.seq) for revoked in changes.revoked)
+        self._tell(self._on_open, [(task,) for task, move in moved if move is Move.BEGAN])
+        self._tell(self._on_lift, lifted)
+        self._tell(self._on_revoke, [(revoked.order, revoked.tasks) for revoked in changes.revoked])
+        self._tell(self._on_end, [(task,) for task, move in moved if move is Move.ENDED])
         self._expire()
 
-    def _move(self, task: Task) -> None:
-        before = self._tasks.get(task.id)
-        if before is not None and before.state is not TaskState.OPEN:
-            return
-        self._tasks[task.id] = task
-        if before is None and task.state is TaskState.OPEN:
-            for callback in self._openings:
-                self._loop.call_soon(callback, task)
-        if before is not None and task.state is not TaskState.OPEN:
-            for callback in self._callbacks:
-                self._loop.call_soon(callback, task)  # so that none can keep the others from their task
+    def _replace(self, standing: tuple[Order, ...]) -> list[tuple[Kind, str]]:
+        """Let these orders hold, and no others; returns those that do no longer."""
+        before, after = self._revocations, Revocations(standing)
+        if after != before:
+            self._revocations = after
+        return [(order.kind, order.id) for order in before if after.get(order.kind, order.id) is None]
+
+    def _tell(self, callbacks: Iterable[Callable[..., None]], words: Iterable[tuple[object, ...]]) -> None:
+        for word in words:
+            for callback in callbacks:
+                self._loop.call_soon(callback, *word)  # so that none can keep the others from theirs
 
     def _expire(self) -> None:
         """Expire what is due, forget what has been over for long, and come back for the next."""
         now = self._now()
-        due = [task for task in self._tasks.values() if task.expires_at <= now]
-        for task in due:
-            self._move(replace(task, state=TaskState.EXPIRED))
-            if task.expires_at <= now - KEEP_S:
-                self._forget(task.id)
-        if any(task.state is TaskState.OPEN for task in due):
+        expired = self._known.expire(now)
+        if expired:
+            self._tell(self._on_end, [(task,) for task in expired])
             self._thread.submit(lambda store: store.expire(int(now))).add_done_callback(self._expired)
         if self._timer:
             self._timer.cancel()
-        ends = [task.expires_at for task in self._tasks.values() if task.state is TaskState.OPEN]
-        wait = min(max(min(ends) - now, 0.0), _LONGEST_TIMER_S) if ends else None
+        due = self._known.next_due()
+        wait = None if due is None else min(max(due - now, 0.0), _LONGEST_TIMER_S)
         self._timer = None if wait is None else self._loop.call_later(wait, self._expire)
 
     def _expired(self, done: Future[tuple[Task, ...]]) -> None:
@@ -186,8 +278,3 @@ class TaskBook:
         error = done.exception()
         if isinstance(error, Exception):
             self._failed(error)
-
-    def _forget(self, task_id: str) -> None:
-        del self._tasks[task_id]
-        for key in [key for key, holding in self._held.items() if holding.task_id == task_id]:
-            del self._held[key]

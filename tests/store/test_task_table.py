@@ -10,7 +10,8 @@ import pytest
 from proxy.credential.placeholder import Holding
 from proxy.identity.principal import Task, TaskState
 from proxy.identity.task import Manifest, make_task, manifest_bytes
-from proxy.store.task_table import StoredTask, TaskExistsError, TaskStore, TaskStoreError
+from proxy.store.task_rows import StoredTask, TaskExistsError, TaskStoreError
+from proxy.store.task_table import TaskStore
 
 NOW = 1_800_000_000
 
@@ -148,14 +149,21 @@ def test_what_is_not_our_database_is_not_used(path):
 
 def test_a_newer_format_is_not_used(store, path):
     connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("PRAGMA user_version = 2")
+    connection.execute("PRAGMA user_version = 3")
     connection.close()
     with pytest.raises(TaskStoreError, match="another version"):
         TaskStore.open(path)
 
 
 @pytest.mark.parametrize(
-    "change", ["manifest = replace(manifest, 'coder', 'admin')", "manifest = x'00'", "id = 't-x'"]
+    "change", [
+        "manifest = replace(manifest, 'coder', 'admin')",
+        "manifest = x'00'",
+        "id = 't-x'",
+        "agent = 'other'",  # and would not be revoked with its agent
+        "parent = id",
+        "expires_at = expires_at + 1",
+    ],
 )
 def test_a_row_that_was_altered_is_found_out(store, path, change):
     task = make_task(manifest())
@@ -182,13 +190,18 @@ def test_the_store_holds_no_secret(store, path):
     connection = sqlite3.connect(path)
     columns = {
         name: [row[1] for row in connection.execute(f"PRAGMA table_info({name})")]
-        for name in ("tasks", "holdings")
+        for name in ("counter", "tasks", "holdings", "orders", "usage", "followers")
     }
     mode = connection.execute("PRAGMA journal_mode").fetchone()
     connection.close()
+    life = ["state", "issued_at", "expires_at", "ended_at", "ended_by", "reason", "seq"]
     assert columns == {
-        "tasks": ["id", "manifest", "state", "issued_at", "expires_at", "ended_at", "reason", "seq"],
+        "counter": ["row", "seq", "orders"],
+        "tasks": ["id", "manifest", "parent", "agent", *life],
         "holdings": ["digest", "task", "service"],
+        "orders": ["kind", "id", "reason", "ordered_by", "ordered_at_ns", "seq"],
+        "usage": ["task", "boot", "requests", "octets"],
+        "followers": ["boot", "pid", "started", "seq", "connections", "effective_at_ns"],
     }
     assert mode == ("wal",)
 

@@ -1,0 +1,102 @@
+"""How tasks begin and end in the task file, each inside a transaction of the caller's.
+
+A task begins only under an open one, or under none, and against no order. It ends with everything that was
+delegated from it, in one statement.
+"""
+
+import sqlite3
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from proxy.credential.placeholder import Holding
+from proxy.identity.principal import Task, TaskState
+from proxy.identity.revocation import Kind, revoked
+from proxy.store import orders_table
+from proxy.store.task_rows import TaskOverError
+
+_PARENT = "SELECT state, expires_at FROM tasks WHERE id = ?"
+_INSERT = """
+INSERT INTO tasks (id, manifest, parent, agent, state, issued_at, expires_at, seq)
+VALUES (?, ?, ?, ?, 'open', ?, ?, ?)
+"""
+_INSERT_HELD = "INSERT INTO holdings (digest, task, service) VALUES (?, ?, ?)"
+# Below a task that is over nothing is open, save what has expired by the clock alone; UNION ends at a loop.
+_END = """
+WITH RECURSIVE below (id) AS (
+    SELECT id FROM tasks WHERE state = 'open' AND ROOTS
+    UNION
+    SELECT tasks.id FROM below JOIN tasks ON tasks.parent = below.id
+)
+UPDATE tasks SET state = :state, ended_at = :now, ended_by = :by, seq = :seq,
+    reason = CASE WHEN ROOTS THEN :reason ELSE :inherited END
+WHERE state = 'open' AND id IN (SELECT id FROM below)
+"""
+_ROOTS = {Kind.TASK: "id = :id", Kind.AGENT: "agent = :id", Kind.ALL: "TRUE"}
+_ENDS = {kind: _END.replace("ROOTS", roots) for kind, roots in _ROOTS.items()}
+_EXPIRE = """
+UPDATE tasks SET state = 'expired', ended_at = ?1, reason = 'its time was up', seq = ?2
+WHERE state = 'open' AND expires_at <= ?1
+"""
+
+
+class Ending(NamedTuple):
+    """What the rows get: ``now`` is POSIX seconds, ``seq`` the number of the change."""
+
+    state: TaskState
+    reason: str
+    by: str
+    now: int
+    seq: int
+
+
+def begin(
+    connection: sqlite3.Connection, task: Task, manifest: bytes, holdings: Iterable[Holding], seq: int
+) -> None:
+    """Insert an open task and what it holds.
+
+    :raises TaskOverError: if its parent is not open or ends before it, or an order holds against it.
+    """
+    _may_begin(connection, task)
+    times = task.issued_at, task.expires_at
+    connection.execute(_INSERT, (task.id, manifest, task.parent, task.agent, *times, seq))
+    rows = [(holding.placeholder_sha256, holding.task_id, holding.service) for holding in holdings]
+    connection.executemany(_INSERT_HELD, rows)
+
+
+def end(connection: sqlite3.Connection, kind: Kind, identity: str, ending: Ending) -> None:
+    """End the open tasks that an order of this kind about this id reaches, and all below them."""
+    statement = _ENDS.get(kind)
+    if statement is None:
+        return  # an order about evidence: the tasks go on for those who prove themselves otherwise
+    inherited = f"the task it was delegated from was {ending.state.value}"
+    words = {
+        "id": identity,
+        "state": ending.state.value,
+        "reason": ending.reason,
+        "inherited": f"{inherited}: {ending.reason}" if ending.reason else inherited,
+        "by": ending.by,
+        "now": ending.now,
+        "seq": ending.seq,
+    }
+    connection.execute(statement, words)
+
+
+def expire(connection: sqlite3.Connection, now: int, seq: int) -> None:
+    """End every open task whose time is up. What is below one is up as well."""
+    connection.execute(_EXPIRE, (now, seq))
+
+
+def _may_begin(connection: sqlite3.Connection, task: Task) -> None:
+    order = orders_table.against(connection, task.agent)
+    if order is not None:
+        raise TaskOverError(revoked(order).detail)
+    if task.parent is None:
+        return
+    parent: tuple[str, int] | None = connection.execute(_PARENT, (task.parent,)).fetchone()
+    if parent is None:
+        raise TaskOverError(f"there is no task {task.parent} to delegate from")
+    state, expires_at = parent
+    if TaskState(state) is not TaskState.OPEN:
+        raise TaskOverError(f"the task {task.parent}, which delegates, is {state}")
+    if expires_at < task.expires_at:
+        raise TaskOverError(f"the task {task.parent}, which delegates, ends before this one would")

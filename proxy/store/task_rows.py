@@ -1,0 +1,112 @@
+"""Rows of the table ``tasks`` and the tasks they are, each checked against its id.
+
+The id commits to the manifest, and the columns that queries go by are compared with it: who alters a row
+makes it a fault, not another task. What a reader knows already is not parsed again.
+"""
+
+import hashlib
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from sys import intern
+from typing import NamedTuple
+
+from proxy.credential.placeholder import Holding
+from proxy.identity.principal import Task, TaskState
+from proxy.identity.task import read_task
+
+Row = tuple[str, bytes, str | None, str, str, int, int | None, str, str, int]
+_ALL = """
+SELECT id, manifest, parent, agent, state, expires_at, ended_at, ended_by, reason, seq FROM tasks
+"""
+_ONE = _ALL + "WHERE id = ?"
+_ENDED_AT = _ALL + "WHERE seq = ? AND state <> 'open'"
+_IN_STATE = _ALL + "WHERE ?1 IS NULL OR state = ?1 ORDER BY issued_at DESC, id"
+_NEWER = _ALL + "WHERE seq > ? AND (state = 'open' OR expires_at > ?) ORDER BY seq"
+_HELD = "SELECT digest, task, service FROM holdings WHERE task = ? ORDER BY service"
+_NEWER_HELD = """
+SELECT digest, task, service FROM holdings
+WHERE task IN (SELECT id FROM tasks WHERE seq > ? AND (state = 'open' OR expires_at > ?))
+"""
+
+
+class TaskStoreError(Exception):
+    """The tasks cannot be read or written; the message says why."""
+
+
+class TaskExistsError(TaskStoreError):
+    """A task with this id, or one of its placeholders, is already there."""
+
+
+class TaskOverError(TaskStoreError):
+    """A task cannot begin: the one that delegates it is not open, or an order holds against it."""
+
+
+class StoredTask(NamedTuple):
+    """A task and its end. ``ended_at`` (POSIX seconds) is None while it is open, the others are empty."""
+
+    task: Task
+    ended_at: int | None
+    reason: str
+    ended_by: str = ""
+
+
+class TaskRows:
+    """Reads tasks through a connection. ``known`` are tasks checked before; it may grow meanwhile.
+
+    A row that is not what its id commits to raises ``TaskStoreError``.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, known: Mapping[str, Task]) -> None:
+        self._connection = connection
+        self._known = known
+
+    def one(self, task_id: str) -> tuple[StoredTask, int] | None:
+        """The task with this id and the number of its last change, or None."""
+        row: Row | None = self._connection.execute(_ONE, (task_id,)).fetchone()
+        return None if row is None else (self._stored(row), row[-1])
+
+    def in_state(self, state: TaskState | None) -> Iterator[StoredTask]:
+        """All tasks, or those in this state, newest first."""
+        return map(self._stored, self._connection.execute(_IN_STATE, (state,)))
+
+    def ended_at(self, seq: int) -> Iterator[Task]:
+        """The tasks that this change ended."""
+        return map(self._task, self._connection.execute(_ENDED_AT, (seq,)))
+
+    def newer(self, after: int, since: int) -> Iterator[tuple[int, Task]]:
+        """Tasks changed after ``after``, each behind its number, without those due before ``since``."""
+        rows: Iterator[Row] = self._connection.execute(_NEWER, (after, since))
+        return ((row[-1], self._task(row)) for row in rows)
+
+    def held(self, task: Task) -> tuple[Holding, ...]:
+        """What a task holds."""
+        return _held(self._connection.execute(_HELD, (task.id,)), {task.id: task})
+
+    def newer_held(self, after: int, since: int, tasks: Mapping[str, Task]) -> tuple[Holding, ...]:
+        """What the tasks hold that ``newer`` gives, and that are all in ``tasks``."""
+        return _held(self._connection.execute(_NEWER_HELD, (after, since)), tasks)
+
+    def _stored(self, row: Row) -> StoredTask:
+        return StoredTask(self._task(row), ended_at=row[6], reason=row[8], ended_by=row[7])
+
+    def _task(self, row: Row) -> Task:
+        task_id, manifest, parent, agent, word, expires_at, *_ = row
+        state = TaskState(word)
+        task = self._remembered(task_id, manifest, state) or read_task(manifest, state)
+        columns = task_id, parent, agent, expires_at
+        if task is None or (task.id, task.parent, task.agent, task.expires_at) != columns:
+            raise TaskStoreError(f"task {task_id} does not match its manifest: the file has been altered")
+        return task
+
+    def _remembered(self, task_id: str, manifest: bytes, state: TaskState) -> Task | None:
+        task = self._known.get(task_id)
+        if task is None or hashlib.sha256(manifest).hexdigest() != task.manifest_sha256:
+            return None
+        return task if task.state is state else replace(task, state=state)
+
+
+def _held(rows: Iterable[tuple[str, str, str]], tasks: Mapping[str, Task]) -> tuple[Holding, ...]:
+    """Holdings share the words of their tasks in memory."""
+    found = ((digest, tasks[task_id], service) for digest, task_id, service in rows)
+    return tuple(Holding(digest, task.id, intern(service), task.agent) for digest, task, service in found)
