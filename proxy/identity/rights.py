@@ -34,12 +34,7 @@ def meet(one: Right, other: Right) -> Right:
 
 def within(narrow: Right, wide: Right) -> bool:
     """Whether ``narrow`` allows nothing that ``wide`` does not."""
-    return (
-        narrow.environment in {wide.environment, NOWHERE}
-        and narrow.scopes <= wide.scopes
-        and (wide.services is None or (narrow.services is not None and narrow.services <= wide.services))
-        and narrow.expires_at <= wide.expires_at
-    )
+    return meet(narrow, wide) == narrow
 
 
 def limits(agent: Agent, task: Task) -> Budgets:
