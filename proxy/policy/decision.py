@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 from proxy.errors import Refusal
 from proxy.http.canonical import Target
-from proxy.identity.principal import Agent, Task
+from proxy.identity.principal import Agent, Right, Task
 from proxy.policy.catalogue import Service
 
 
@@ -27,10 +27,14 @@ class RequestFacts(NamedTuple):
 
 
 class Question(NamedTuple):
-    """What is asked: may ``agent``, under ``task``, send ``method`` to ``target``."""
+    """What is asked: may ``agent``, under ``task``, send ``method`` to ``target``.
+
+    ``right`` is what the whole chain of delegation leaves of the task (``identity.principal.Link``).
+    """
 
     agent: Agent
     task: Task
+    right: Right
     method: str
     target: Target
     facts: RequestFacts

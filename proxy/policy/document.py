@@ -98,7 +98,11 @@ def parts(agent: Agent, origin: Origin, path: str, service: Service | None, patt
 
 
 def context(question: Question) -> bytes:
-    """The context of a request. ``approved`` is false until a held request is approved."""
+    """The context of a request. ``approved`` is false until a held request is approved.
+
+    The scopes are those of the right, not of the task's manifest: what a parent did not have, and what
+    an agent's ceiling cuts off, no policy sees.
+    """
     task, facts = question.task, question.facts
     return canonical(
         {
@@ -112,11 +116,14 @@ def context(question: Question) -> bytes:
                 "upgrade": facts.upgrade,
             },
             "task": {
+                "approver": task.approver or "",
+                "delegated": task.parent is not None,
                 "environment": task.environment,
                 "id": task.id,
                 "on_behalf_of": task.on_behalf_of or "",
                 "purpose": task.purpose,
-                "scopes": sorted(set(task.scopes)),
+                "scopes": sorted(question.right.scopes),
+                "ticket": task.ticket or "",
             },
         }
     )

@@ -45,9 +45,12 @@ entity Endpoint in [Host, Service] {
 type Task = {
   id: String,
   purpose: String,
-  scopes: Set<String>,
+  scopes: Set<String>,    // what is left of them along the chain of delegation
   environment: String,
   on_behalf_of: String,   // "" if nobody
+  ticket: String,         // "" if there is none
+  approver: String,       // "" if nobody
+  delegated: Bool,        // another agent's task handed this one down
 };
 
 type Request = {

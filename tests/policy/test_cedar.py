@@ -10,7 +10,7 @@ from proxy.identity.principal import Agent
 from proxy.policy.bundle import digest
 from proxy.policy.cedar import RuleSet, load_rules
 from proxy.policy.decision import Allow, Deny
-from tests.policy.worlds import AGENTS, CODER, FILES, POLICIES, TICKETS, ask, rules, task
+from tests.policy.worlds import AGENTS, CODER, FILES, POLICIES, TICKETS, ask, right, rules, task
 
 RULES = rules()
 GET = "https://tickets.example.org/v1/tickets"
@@ -89,6 +89,41 @@ def test_scopes_of_the_task_count():
     assert code(RULES.decide(ask("POST", url))) is Code.DEFAULT_DENY
     assert code(RULES.decide(ask("POST", url, of=task(scopes=("reply",))))) is None
     assert code(RULES.decide(ask("POST", url, of=task(scopes=("replyx",))))) is Code.DEFAULT_DENY
+
+
+def test_scopes_are_those_that_the_chain_leaves():
+    wide, url = task(scopes=("reply", "read")), GET + "/7/replies"
+    ruling = RULES.decide(ask("POST", url, of=wide, left=right(wide, "read")))
+    assert code(ruling) is Code.DEFAULT_DENY
+    assert orjson.loads(ruling.input)["context"]["task"]["scopes"] == ["read"]
+    assert code(RULES.decide(ask("POST", url, of=wide, left=right(wide, "reply")))) is None
+    assert code(RULES.decide(ask("POST", url, of=wide, left=right(wide)))) is Code.DEFAULT_DENY
+
+
+PARENT = "t-" + "b" * 26
+
+
+@pytest.mark.parametrize(
+    ("condition", "allowed", "denied"),
+    [
+        ('context.task.ticket == "OPS-1"', {"ticket": "OPS-1"}, {"ticket": "OPS-2"}),
+        ('context.task.approver != ""', {"approver": "ada"}, {}),
+        ("!context.task.delegated", {}, {"parent": PARENT}),
+        ('context.task.delegated && context.task.ticket == ""', {"parent": PARENT}, {}),
+    ],
+)
+def test_a_policy_can_read_what_the_task_says(condition, allowed, denied):
+    ruleset = rules(f'@id("a") permit (principal, action, resource) when {{ {condition} }};'.encode())
+    assert ruleset.decide(ask("GET", GET, of=task(**allowed))).decision == Allow(("a",))
+    assert code(ruleset.decide(ask("GET", GET, of=task(**denied)))) is Code.DEFAULT_DENY
+
+
+def test_the_same_question_has_the_same_ruling_another_right_another():
+    of = task(scopes=("a", "b"))
+    first = RULES.decide(ask("GET", GET, of=of, left=right(of, "b", "a")))
+    assert RULES.decide(ask("GET", GET, of=of, left=right(of, "a", "b"))) is first
+    other = RULES.decide(ask("GET", GET, of=of, left=right(of, "a")))
+    assert other.input != first.input
 
 
 # -- the traps --

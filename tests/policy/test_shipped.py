@@ -4,11 +4,15 @@ import re
 from pathlib import Path
 
 from proxy.errors import MEANING, Code
+from proxy.identity.gaps import gaps, issuers_named, unknown_services
+from proxy.identity.principal import Method
 from proxy.identity.registry import Registry, parse_agents
+from proxy.identity.ways import DEFAULT_WAYS
 from proxy.policy import builtin
 from proxy.policy.cedar import RuleSet, load_rules
 from proxy.policy.decision import Allow, Deny
 from proxy.problems import load_yaml
+from proxy.wiring_rules import Rules, load
 from tests.policy.worlds import CODER, ask, task
 
 RULES = Path(__file__).parents[2] / "rules"
@@ -60,6 +64,8 @@ def test_the_commented_agent_reads_once_uncommented():
     agents = parse_agents(re.sub(r"^# ?", "", text, flags=re.MULTILINE).encode(), "agents.yaml")
     assert isinstance(agents, Registry)
     assert [agent.id for agent in agents] == ["coder"]
+    assert agents.ways("coder") == DEFAULT_WAYS
+    assert unknown_services(agents, {"github", "pypi"}) == []
 
 
 def test_the_examples_of_the_readme_load_together():
@@ -79,7 +85,12 @@ def test_the_examples_of_the_readme_load_together():
     assert (
         loaded.decide(ask("POST", "https://x.example.org/")).decision.refusal.rule == "uncatalogued.read_only"
     )
-    assert CODER.id in agents._agents
+    assert agents.get(CODER.id) is not None
+    whole = load(files)
+    assert isinstance(whole, Rules), [str(problem) for problem in whole]
+    assert list(issuers_named(agents)) == ["github"]
+    assert gaps(agents) == []
+    assert {way.method for way in agents.ways(CODER.id)} == set(Method)
 
 
 def test_the_readme_documents_every_reason_code_and_no_other():

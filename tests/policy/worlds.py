@@ -2,7 +2,7 @@
 
 from proxy.errors import Refusal
 from proxy.http.canonical import Target, parse_target
-from proxy.identity.principal import Agent, Task
+from proxy.identity.principal import Agent, Right, Task
 from proxy.policy.cedar import RuleSet, load_rules
 from proxy.policy.decision import Question, RequestFacts
 
@@ -51,8 +51,26 @@ def target(url: str, method: str = "GET") -> Target:
     return parsed
 
 
-def task(environment: str = "development", scopes: tuple[str, ...] = (), behalf: str | None = None) -> Task:
-    return Task("t-" + "a" * 26, "coder", "fix it", scopes, environment, 0, 3600, "0" * 64, behalf)
+def task(
+    environment: str = "development",
+    scopes: tuple[str, ...] = (),
+    behalf: str | None = None,
+    *,
+    ticket: str | None = None,
+    approver: str | None = None,
+    parent: str | None = None,
+) -> Task:
+    return Task(
+        *("t-" + "a" * 26, "coder", "fix it", scopes, environment, 0, 3600, "0" * 64, behalf),
+        ticket=ticket,
+        approver=approver,
+        parent=parent,
+    )
+
+
+def right(of: Task, *scopes: str) -> Right:
+    """What is left of a task: these scopes."""
+    return Right(frozenset(scopes), None, of.environment, of.expires_at)
 
 
 def ask(
@@ -61,8 +79,10 @@ def ask(
     *,
     agent: Agent = CODER,
     of: Task | None = None,
+    left: Right | None = None,
     keys: tuple[str, ...] = (),
     content_type: str = "",
 ) -> Question:
     facts = RequestFacts(method == "POST", content_type, keys, "", 1_700_000_000)
-    return Question(agent, of or task(), method, target(url, method), facts)
+    of = of or task()
+    return Question(agent, of, left or right(of, *of.scopes), method, target(url, method), facts)
