@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from proxy.identity.gaps import unknown_services
 from proxy.identity.principal import Agent
 from proxy.identity.registry import Registry, parse_agents
 from proxy.policy.cedar import RuleSet, load_rules
@@ -31,11 +32,11 @@ def load(files: Mapping[str, bytes] | None) -> Rules | list[Problem]:
     if files is None:
         return Rules(Registry.of([OBSERVER]), None)
     registry = parse_agents(files.get("agents.yaml", b"agents: []\n"), "agents.yaml")
-    ruleset = load_rules(files, list(registry) if isinstance(registry, Registry) else [])
-    problems = [
+    ruleset = load_rules(files, registry if isinstance(registry, Registry) else None)
+    if isinstance(registry, Registry) and isinstance(ruleset, RuleSet):
+        unknown = unknown_services(registry, {service.name for service in ruleset.catalogue.services})
+        return unknown or Rules(registry, ruleset)
+    return [
         *(registry if isinstance(registry, list) else []),
         *(ruleset if isinstance(ruleset, list) else []),
     ]
-    if problems or isinstance(registry, list) or isinstance(ruleset, list):
-        return problems
-    return Rules(registry, ruleset)

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from proxy.cli.check_agents import check_agents
 from proxy.cli.check_clients import check_clients
 from proxy.cli.check_local import (
     check_clock,
@@ -74,7 +75,10 @@ def _installation(config: Config, *, offline: bool) -> list[Finding]:
     findings = [ok("configuration", f"{file}" if file else "none: the defaults hold")]
     loaded, found = check_rules(config)
     findings += found
-    services = loaded.ruleset.catalogue.services if loaded is not None and loaded.ruleset else ()
+    services: Sequence[Service] = ()
+    if loaded is not None and loaded.ruleset is not None:
+        findings += check_agents(loaded.registry, config)
+        services = loaded.ruleset.catalogue.services
     keyring, found_keys = check_keys(config.state)
     findings.append(found_keys)
     findings += check_roots(config.roots)

@@ -2,21 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
-from proxy.cli.ending import NEGATIVE, stop
+from proxy.cli.config import Config, load_config
+from proxy.cli.ending import NEGATIVE, stop, stop_for
 from proxy.cli.rows import harmless, print_json, print_rows
 from proxy.cli.rules import read_rules
-from proxy.identity.registry import Registry, parse_agents
+from proxy.identity.gaps import gaps, issuers_named, unknown_issuers
+from proxy.identity.registry import Registry
 from proxy.policy.catalogue import Service
-from proxy.policy.cedar import RuleSet, load_rules
 from proxy.problems import Problem
+from proxy.wiring_rules import Rules, load
 
 app = typer.Typer(help="Check the rules.", no_args_is_help=True)
-
-_AGENTS = "agents.yaml"
 
 
 @app.callback()
@@ -27,20 +27,22 @@ def policy() -> None:
 @app.command()
 def check(
     rules: Annotated[Path, typer.Option(help="Directory of the rules.")] = Path("rules"),
+    config: Annotated[Path | None, typer.Option(help="The configuration; default ./gatepass.yaml.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
 ) -> None:
     """Read all rules as the proxy would: print every problem with its file and line, or what there is.
 
+    An agent that may not call because nobody answers for it is a problem; where it may, a warning.
+
     Example: gatepass policy check --rules rules
     """
-    files = _read(rules)
-    agents = parse_agents(files[_AGENTS], _AGENTS) if _AGENTS in files else Registry(())
-    loaded = load_rules(files, agents if isinstance(agents, Registry) else None)
-    if isinstance(loaded, RuleSet) and isinstance(agents, Registry):
-        return _print_summary(loaded, agents, json=json)
-    problems = [*(agents if isinstance(agents, list) else ()), *(loaded if isinstance(loaded, list) else ())]
-    _print_problems(problems, rules, json=json)
-    raise typer.Exit(NEGATIVE)
+    loaded = load(_read(rules))
+    if isinstance(loaded, list):
+        _fail(loaded, (), rules, json=json)
+    errors, warnings = _look(loaded.registry, config)
+    if errors:
+        _fail(errors, warnings, rules, json=json)
+    _print_summary(loaded, warnings, json=json)
 
 
 def _read(rules: Path) -> Mapping[str, bytes]:
@@ -52,12 +54,42 @@ def _read(rules: Path) -> Mapping[str, bytes]:
         stop(f"{error.filename} cannot be read: {error.strerror}")
 
 
-def _print_problems(problems: Sequence[Problem], rules: Path, *, json: bool) -> None:
-    for problem in problems:
-        if json:
-            print_json({"file": problem.file, "line": problem.line, "message": problem.message})
+def _look(registry: Registry, config: Path | None) -> tuple[list[Problem], list[Problem]]:
+    """What is wrong with agents that can be loaded: errors, and what may stay as it is."""
+    found = gaps(registry)
+    errors = [gap.problem for gap in found if gap.refused]
+    warnings = [gap.problem for gap in found if not gap.refused]
+    named = issuers_named(registry)
+    if named or config is not None:
+        configured = load_config(config)
+        if not isinstance(configured, Config):
+            stop_for(configured)
+        if configured.file is None:  # so `config` is None, and issuers are named
+            words = f"issuers not looked for, name a gatepass.yaml with --config: {', '.join(named)}"
+            warnings.append(Problem("agents.yaml", None, words))
         else:
-            print(harmless(f"{rules / problem.file}{str(problem).removeprefix(problem.file)}"))
+            known = {issuer.name for issuer in configured.settings.identity.issuers}
+            errors += unknown_issuers(registry, known)
+    return errors, warnings
+
+
+def _fail(errors: Sequence[Problem], warnings: Sequence[Problem], rules: Path, *, json: bool) -> NoReturn:
+    told = [*(("error", problem) for problem in errors), *(("warning", problem) for problem in warnings)]
+    for kind, problem in told:
+        if json:
+            print_json(_row(kind, problem))
+        else:
+            mark = "" if kind == "error" else "warning: "
+            print(harmless(f"{rules / _place(problem)}: {mark}{problem.message}"))
+    raise typer.Exit(NEGATIVE)
+
+
+def _row(kind: str, problem: Problem) -> Mapping[str, object]:
+    return {"kind": kind, "file": problem.file, "line": problem.line, "message": problem.message}
+
+
+def _place(problem: Problem) -> str:
+    return problem.file if problem.line is None else f"{problem.file}:{problem.line}"
 
 
 def _service_row(service: Service) -> tuple[str, str, str]:
@@ -70,15 +102,21 @@ def _service_row(service: Service) -> tuple[str, str, str]:
     )
 
 
-def _print_summary(rules: RuleSet, agents: Registry, *, json: bool) -> None:
-    rows = [_service_row(service) for service in rules.catalogue.services]
+def _print_summary(rules: Rules, warnings: Sequence[Problem], *, json: bool) -> None:
+    ruleset = rules.ruleset
+    assert ruleset is not None, "files were given"
+    rows = [_service_row(service) for service in ruleset.catalogue.services]
     rows += [
-        ("agent", agent.id, f"{agent.tier}, {agent.environment}, {agent.business_owner}") for agent in agents
+        ("agent", agent.id, f"{agent.tier}, {agent.environment}, {agent.business_owner or 'nobody'}")
+        for agent in rules.registry
     ]
-    rows += [("policy", rule.id, f"{rule.effect}, {rule.file}:{rule.line}") for rule in rules.policies]
+    rows += [("policy", rule.id, f"{rule.effect}, {rule.file}:{rule.line}") for rule in ruleset.policies]
+    digest = ("ruleset", ruleset.sha256, "sha256")
     if json:
-        for kind, name, words in rows:
+        for problem in warnings:
+            print_json(_row("warning", problem))
+        for kind, name, words in (*rows, digest):
             print_json({"kind": kind, "name": name, "words": words})
-        print_json({"kind": "ruleset", "name": rules.sha256, "words": "sha256"})
         return
-    print_rows(("kind", "name", "what"), [*rows, ("ruleset", rules.sha256, "sha256")])
+    told = [("warning", _place(problem), problem.message) for problem in warnings]
+    print_rows(("kind", "name", "what"), [*rows, *told, digest])

@@ -102,6 +102,26 @@ async def test_rules_that_cannot_be_used(gatepass):
     assert (await look(gatepass, "--offline", "--rules", gatepass.cwd / "none"))["rules"][0] == "fail"
 
 
+async def test_agents_that_nobody_answers_for(gatepass):
+    (gatepass.cwd / "roots").mkdir()
+    names = ("environment", "tier", "data_owner")
+    agents = [
+        dict(zip(("id", *names), row, strict=True))
+        for row in (("one", "production", "low", "ada"), ("two", "staging", "low", "ada"))
+    ]
+    agents[1]["authenticate"] = [{"method": "oidc", "issuer": "github", "subject": "s"}]
+    write(gatepass)
+    demo_rules.write_rules(gatepass.cwd / "rules", agents=agents, services=[], policies=[])
+    found = await look(gatepass, "--offline")
+    assert {name: health for name, (health, _) in found.items() if name.startswith("agent")} == {
+        "agent one": "fail",
+        "agent two": "warn",
+        "agents": "fail",
+    }
+    assert "one has no business_owner: in production its calls are refused" in found["agent one"][1]
+    assert "no issuer github" in found["agents"][1]
+
+
 async def test_keys_that_others_can_read(gatepass):
     Keyring.open(gatepass.state)
     (gatepass.state / "keys" / "ca.key").chmod(0o644)
