@@ -91,6 +91,10 @@ class StaticBroker:
         self._files[binding.name] = stamp, secret
         return secret
 
+    async def release(self, task: Task) -> int:  # noqa: ARG002 - the port's; nothing was issued for the task
+        """Nothing to revoke: a static credential was not issued for the task and outlives it."""
+        return 0
+
 
 def _secret(path: str, content: bytes) -> Secret | Refusal:
     if len(content) > MAX_OCTETS:

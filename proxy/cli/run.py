@@ -23,9 +23,10 @@ from proxy.cli.duration import parse_duration
 from proxy.cli.ending import stop, stop_for, tell
 from proxy.cli.environment import variables
 from proxy.cli.rows import as_json, harmless
-from proxy.cli.serving import Prepared, prepare, run_loop, start, tasks_path
+from proxy.cli.serving import Prepared, office, prepare, run_loop, start, tasks_path
 from proxy.cli.state import state_dir
 from proxy.cli.summary import Summary, format_time, print_aside, summarise, table
+from proxy.control.operations import TaskAsked
 from proxy.identity.principal import Task, TaskState
 from proxy.policy.catalogue import Service
 from proxy.problems import Problem
@@ -115,7 +116,7 @@ def _govern(prepared: Prepared, wish: Wish, command: Sequence[str]) -> tuple[Sta
     services = prepared.rules.ruleset.catalogue.services if prepared.rules.ruleset else ()
     try:
         with TaskStore.open(tasks_path(prepared.config.state)) as store:
-            started = _begin(store, prepared, wish, services)
+            started = _begin(store, prepared, wish)
             ended = Ended(0, prepared.config.state)
             try:
                 if prepared.rules.ruleset is None:
@@ -128,20 +129,15 @@ def _govern(prepared: Prepared, wish: Wish, command: Sequence[str]) -> tuple[Sta
     return started, ended
 
 
-def _begin(store: TaskStore, prepared: Prepared, wish: Wish, services: Sequence[Service]) -> Started:
-    started = start_task(
-        store,
-        prepared.keyring,
-        prepared.rules.registry,
-        services,
-        agent=wish.agent,
+def _begin(store: TaskStore, prepared: Prepared, wish: Wish) -> Started:
+    asked = TaskAsked(
+        agent=wish.agent or "",
         purpose=wish.purpose,
         ttl_s=wish.ttl,
-        scopes=wish.scopes,
+        scopes=tuple(wish.scopes),
         on_behalf_of=wish.on_behalf_of,
-        now=int(time.time()),
-        randomness=os.urandom,
     )
+    started = start_task(store, office(prepared), asked, int(time.time()))
     if isinstance(started, Problem):
         stop_for([started])
     return started
@@ -153,9 +149,7 @@ async def _run(
     ended.log, sidecar = await _start(prepared)
     task = started.task
     sidecar.book.on_end(lambda over: _tell_expiry(over, task))
-    sidecar.enforcer.note(
-        "task.open", task_event(task)
-    )  # it is older than the sidecar, which follows the others
+    sidecar.note("task.open", task_event(task))  # it is older than the sidecar, which follows the others
     try:
         host, port = sidecar.addresses[0]
         bundle = prepared.keyring.bundle_path

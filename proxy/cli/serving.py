@@ -8,16 +8,18 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from proxy.broker.workload_proto import WorkloadApiMissing
 from proxy.cli.config import Config, missing
 from proxy.cli.ending import stop, stop_for, tell
 from proxy.cli.rules import read_rules
 from proxy.cli.seal import seal
-from proxy.engine.judge import Fixed
+from proxy.identity.arrival import Fixed
 from proxy.settings import Listen
 from proxy.store.keyring import Keyring, KeyringError, system_roots
 from proxy.store.log import LogCorrupt, LogInUse
 from proxy.store.tasks import TaskStoreError
 from proxy.wiring import Rules, Sidecar, load
+from proxy.wiring_tasks import Office
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,13 @@ def _read_rules(directory: Path) -> Mapping[str, bytes]:
         stop(f"{error.filename} cannot be read: {error.strerror}")
 
 
+def office(prepared: Prepared) -> Office:
+    """Where tasks are started."""
+    services = prepared.rules.ruleset.catalogue.services if prepared.rules.ruleset else ()
+    depth = prepared.config.settings.identity.delegation_depth
+    return Office(prepared.keyring, prepared.rules.registry, tuple(services), os.urandom, depth)
+
+
 async def start(
     prepared: Prepared, listen: tuple[Listen, ...], fixed: dict[str, Fixed], log_name: str = "log"
 ) -> Sidecar:
@@ -85,7 +94,7 @@ async def start(
         raise
     except LogCorrupt as error:
         stop(f"the log under {config.state / log_name} is damaged: {error}; `gatepass log verify` says where")
-    except (TaskStoreError, ssl.SSLError) as error:
+    except (TaskStoreError, KeyringError, ssl.SSLError, ValueError, WorkloadApiMissing) as error:
         stop(str(error))
     except OSError as error:
         if error.filename is not None:

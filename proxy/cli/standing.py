@@ -9,7 +9,6 @@ because the agent's container has read the file long ago; only where the two no 
 configured is there a new task, and the old one ends. A proxy variable is left out for port 0.
 """
 
-import os
 import shlex
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,9 +17,9 @@ from urllib.parse import quote
 
 from proxy.cli.ending import stop, stop_for, tell
 from proxy.cli.environment import POINTING, variables
-from proxy.cli.serving import Prepared, tasks_path
+from proxy.cli.serving import Prepared, office, tasks_path
 from proxy.credential.placeholder import digest
-from proxy.engine.judge import Fixed
+from proxy.identity.arrival import Fixed
 from proxy.identity.principal import Agent, Task, TaskState
 from proxy.identity.task import MAX_TASK_S
 from proxy.policy.catalogue import Service
@@ -78,9 +77,7 @@ def _standing(
         if held is not None:
             _write(prepared, file, where[0], held)
             return task.id
-    begun = standing_task(
-        store, prepared.rules.registry, services, agent=agent, purpose=purpose, now=now, randomness=os.urandom
-    )
+    begun = standing_task(store, office(prepared), agent=agent, purpose=purpose, now=now)
     if isinstance(begun, Problem):
         stop_for([begun])
     for task in standing:

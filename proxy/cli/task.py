@@ -1,6 +1,5 @@
 """``gatepass task``: start, end, list and show tasks; a running sidecar follows in a fraction of a second."""
 
-import os
 import shlex
 import time
 from collections.abc import Iterator
@@ -16,8 +15,10 @@ from proxy.cli.duration import parse_duration
 from proxy.cli.ending import NEGATIVE, stop, stop_for
 from proxy.cli.environment import proxy_url, variables
 from proxy.cli.rows import harmless, print_json, print_rows
-from proxy.cli.serving import prepare, tasks_path
-from proxy.identity.principal import TaskState
+from proxy.cli.serving import office, prepare, tasks_path
+from proxy.control.operations import TaskAsked
+from proxy.identity.principal import Budgets, TaskState
+from proxy.identity.task import MAX_DEPTH
 from proxy.problems import Problem
 from proxy.settings import Listen
 from proxy.store.keyring import Keyring, KeyringError
@@ -46,7 +47,19 @@ def start(
     scope: Annotated[
         list[str] | None, typer.Option(help="A scope that rules may ask for; repeatable.")
     ] = None,
+    service: Annotated[
+        list[str] | None, typer.Option(help="A service the task may use; repeatable; default: as rules say.")
+    ] = None,
     on_behalf_of: Annotated[str | None, typer.Option(help="The human or system the agent acts for.")] = None,
+    ticket: Annotated[str | None, typer.Option(help="The ticket this work belongs to.")] = None,
+    approver: Annotated[str | None, typer.Option(help="Who has approved the task.")] = None,
+    max_requests: Annotated[
+        int | None, typer.Option(min=1, help="How many calls it may make in all.")
+    ] = None,
+    max_octets: Annotated[int | None, typer.Option(min=1, help="How many octets it may move in all.")] = None,
+    depth: Annotated[
+        int | None, typer.Option(min=0, max=MAX_DEPTH, help="How often it may be delegated on; default 3.")
+    ] = None,
     proxy: Annotated[
         str | None, typer.Option(help="HOST:PORT where the agent reaches gatepass; default: as configured.")
     ] = None,
@@ -66,21 +79,20 @@ def start(
     loaded = _config(config, state, rules)
     host, port = _address(loaded, proxy)
     prepared = prepare(loaded, observe=True)
-    services = prepared.rules.ruleset.catalogue.services if prepared.rules.ruleset else ()
+    asked = TaskAsked(
+        agent=agent or "",
+        purpose=purpose,
+        ttl_s=seconds,
+        scopes=tuple(scope or ()),
+        services=tuple(service) if service else None,
+        budgets=Budgets(max_requests, max_octets),
+        ticket=ticket,
+        on_behalf_of=on_behalf_of,
+        approver=approver,
+        depth=depth,
+    )
     with _store(loaded.state, create=True) as store:
-        started = start_task(
-            store,
-            prepared.keyring,
-            prepared.rules.registry,
-            services,
-            agent=agent,
-            purpose=purpose,
-            ttl_s=seconds,
-            scopes=scope or (),
-            on_behalf_of=on_behalf_of,
-            now=int(time.time()),
-            randomness=os.urandom,
-        )
+        started = start_task(store, office(prepared), asked, int(time.time()))
     if isinstance(started, Problem):
         stop_for([started])
     _print_started(started, prepared.keyring, host, port, json=json)
@@ -242,8 +254,15 @@ def _facts(stored: StoredTask) -> dict[str, object]:
         "state": task.state.value,
         "purpose": task.purpose,
         "scopes": list(task.scopes),
+        "services": None if task.services is None else list(task.services),
+        "requests": task.budgets.requests,
+        "octets": task.budgets.octets,
         "environment": task.environment,
         "on_behalf_of": task.on_behalf_of,
+        "ticket": task.ticket,
+        "approver": task.approver,
+        "parent": task.parent,
+        "depth": task.depth,
         "started": _time(task.issued_at),
         "expires": _time(task.expires_at),
         "ended": None if stored.ended_at is None else _time(stored.ended_at),

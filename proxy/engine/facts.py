@@ -13,19 +13,32 @@ from orjson import Fragment
 
 from proxy.audit.canonical import Json
 from proxy.credential.placeholder import find, redact
-from proxy.engine.dial import Link
+from proxy.engine import dial
+from proxy.engine.subject import subject
 from proxy.errors import Refusal
 from proxy.http.canonical import Target
-from proxy.identity.principal import Principal
+from proxy.http.message import Headers, values
+from proxy.identity.principal import Link, Principal
 from proxy.policy.decision import Deny, Ruling
 
+DESK_RULE = "gatepass.desk"
 _REST = re.compile(r"[?#].*", re.DOTALL)
+_TRACE = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _USERINFO = re.compile(r"^((?:[^:/@]*:(?=/))?/*)[^/]*@")
 
 
 def asked(target: bytes) -> str:
     """What of a raw request target may be written down: no query and no user information."""
     return _USERINFO.sub(r"\1[userinfo]@", _REST.sub("", target.decode("ascii", "backslashreplace")))
+
+
+def trace_parent(headers: Headers) -> str | None:
+    """The ``traceparent`` that the agent claims (W3C Trace Context), if there is exactly one and it is one.
+
+    It correlates and proves nothing: it is recorded as the client's word (D15).
+    """
+    claimed = values(headers, b"traceparent")
+    return claimed[0].decode("ascii") if len(claimed) == 1 and _TRACE.fullmatch(claimed[0]) else None
 
 
 def shown(text: str) -> str:
@@ -47,40 +60,18 @@ class Seen:
     query_keys: tuple[str, ...] = ()
     stripped: tuple[str, ...] = ()
     ruling: Ruling | None = None
+    above: tuple[tuple[Link, Ruling], ...] = ()  # the rulings on those the caller acts for
+    trace: str | None = None
+    desk: bool = False
     credential: dict[str, Json] | None = field(default=None)
 
 
 def who(seen: Seen) -> dict[str, Json]:
-    """Who asked, for which task, on what evidence."""
+    """Who asked, for which task, on whose behalf, on what evidence."""
     principal = seen.principal
     if principal is None:
         return {"agent": None, "task": None, "auth": None, "peer": seen.peer}
-    agent, task, evidence = principal.agent, principal.task, principal.evidence
-    return {
-        "agent": {
-            "id": agent.id,
-            "environment": agent.environment,
-            "tier": agent.tier,
-            "business_owner": agent.business_owner,
-            "data_owner": agent.data_owner,
-        },
-        "task": {
-            "id": task.id,
-            "manifest_sha256": task.manifest_sha256,
-            "expires_at": task.expires_at,
-            "purpose": task.purpose,
-            "scopes": list(task.scopes),
-            "on_behalf_of": task.on_behalf_of,
-        },
-        "auth": {
-            "method": evidence.method,
-            "issuer": evidence.issuer,
-            "key_id": evidence.key_id,
-            "token_id": evidence.token_id,
-            "token_sha256": evidence.token_sha256,
-        },
-        "peer": seen.peer,
-    }
+    return subject(principal) | {"peer": seen.peer}
 
 
 def what(seen: Seen) -> dict[str, Json]:
@@ -106,6 +97,7 @@ def what(seen: Seen) -> dict[str, Json]:
         "query_keys": [redact(key) for key in seen.query_keys],
         "version": seen.version,
         "headers_stripped": list(seen.stripped),
+        "trace": None if seen.trace is None else {"traceparent": seen.trace, "trust": "client"},
         "normalization": [
             {"rule": note.rule, "before": shown(note.before), "after": shown(note.after)}
             for note in target.notes
@@ -123,6 +115,8 @@ def why(seen: Seen, refusal: Refusal | None) -> dict[str, Json]:
         "status": None if refusal is None else refusal.status,
         "rule": None if refusal is None else refusal.rule,
     }
+    if seen.desk:
+        verdict["rule"] = DESK_RULE
     if ruling is None:
         return verdict
     decision = ruling.decision
@@ -139,7 +133,23 @@ def why(seen: Seen, refusal: Refusal | None) -> dict[str, Json]:
         "input": Fragment(ruling.input),
         "input_sha256": sha256(ruling.input).hexdigest(),
     }
+    if seen.above:
+        verdict["above"] = [_above(link, one) for link, one in seen.above]
     return verdict
+
+
+def _above(link: Link, ruling: Ruling) -> dict[str, Json]:
+    """The ruling on one whom the caller acts for: what it takes to rule again."""
+    decision = ruling.decision
+    return {
+        "agent": link.agent.id,
+        "task": link.task.id,
+        "effect": "deny" if isinstance(decision, Deny) else "allow",
+        "rules": list(decision.rules),
+        "errors": list(decision.errors) if isinstance(decision, Deny) else [],
+        "input": Fragment(ruling.input),
+        "input_sha256": sha256(ruling.input).hexdigest(),
+    }
 
 
 @dataclass(slots=True)
@@ -151,7 +161,7 @@ class Outcome:
     status: int | None = None
     up: int = 0
     down: int = 0
-    link: Link | None = None
+    link: dial.Link | None = None
     reused: bool = False
     first_byte_ns: int = 0
 

@@ -7,12 +7,14 @@ record, except an end between requests.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from proxy.engine import reply
-from proxy.engine.enforce import Enforcer, Refused
+from proxy.engine import desk, reply
+from proxy.engine.caller import Caller
+from proxy.engine.census import Census
+from proxy.engine.enforce import Called, Enforcer, Refused
 from proxy.engine.facts import Outcome, Seen
 from proxy.engine.head import HeadTooLarge, MalformedHead, Reading, parse_request
 from proxy.engine.intercept import Spoken, sniff
-from proxy.engine.judge import Caller, Tunnel
+from proxy.engine.judge import Tunnel
 from proxy.engine.leaf_cache import LeafCache
 from proxy.engine.pool import Pool
 from proxy.engine.relay import Transfer, relay
@@ -22,7 +24,8 @@ from proxy.engine.wire_error import Cut, Expired, WireError
 from proxy.errors import Code, Refusal
 from proxy.http.canonical import Origin
 from proxy.http.message import RequestHead, tokens
-from proxy.ports import Clock
+from proxy.identity.principal import Principal
+from proxy.ports import Clock, Desk
 
 _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
@@ -32,6 +35,7 @@ class Terms:
     """What every connection is held to, and what serves it: made once in ``wiring``."""
 
     enforcer: Enforcer
+    desk: Desk
     pool: Pool
     leaves: LeafCache
     clock: Clock
@@ -41,32 +45,6 @@ class Terms:
     idle_timeout: float
     connections_per_agent: int
     now: Callable[[], float]
-
-
-class Census:
-    """Who is connected: counts by agent, connections by task."""
-
-    def __init__(self) -> None:
-        self.by_agent: dict[str, int] = {}
-        self.by_task: dict[str, set[Connection]] = {}
-
-    def enter(self, connection: "Connection", agent: str, task: str) -> None:
-        """A connection is now this agent's, under this task."""
-        self.by_agent[agent] = self.by_agent.get(agent, 0) + 1
-        self.by_task.setdefault(task, set()).add(connection)
-
-    def leave(self, connection: "Connection", agent: str, task: str) -> None:
-        """Undo ``enter``."""
-        left = self.by_agent.get(agent, 0) - 1
-        if left > 0:
-            self.by_agent[agent] = left
-        else:
-            self.by_agent.pop(agent, None)
-        members = self.by_task.get(task)
-        if members is not None:
-            members.discard(connection)
-            if not members:
-                del self.by_task[task]
 
 
 class Connection:
@@ -81,7 +59,7 @@ class Connection:
         self._census = census
         self._reading = Reading(wire)
         self._transfer: Transfer | None = None
-        self._identity: tuple[str, str] | None = None
+        self._principal: Principal | None = None
         self._tunnel: Tunnel | None = None
         self._record: Refused | None = None  # a refusal of the whole tunnel, already recorded
         self._over: Refusal | None = None  # why it was cut
@@ -98,8 +76,8 @@ class Connection:
             self._wire.abort()  # a failure of ours, which the server reports; nobody is left waiting
             raise
         finally:
-            if self._identity is not None:
-                self._census.leave(self, *self._identity)
+            if self._principal is not None:
+                self._census.leave(self, self._principal.agent.id, self._principal.task.id)
 
     def cut(self, refusal: Refusal) -> None:
         """End the connection now: its task is over, or the drain deadline has passed."""
@@ -176,13 +154,15 @@ class Connection:
         if isinstance(admitted, Refused):
             return await self._say(admitted, head.method, keep=_can_continue(head))
         agent = admitted.principal.agent.id
-        counted = self._identity is not None and self._identity[0] == agent
+        counted = self._principal is not None and self._principal.agent.id == agent
         crowded = None if counted else self._crowded(agent)
         if crowded is not None:
             terms.enforcer.settle(admitted, Outcome("refused", crowded, crowded.status))
             refused = Refused(crowded, admitted.exchange.id, admitted.principal)
             return await self._say(refused, head.method, keep=False)
-        self._enter(agent, admitted.principal.task.id)
+        self._enter(admitted.principal)
+        if isinstance(admitted, Called):
+            return await self._desk(admitted, head)
         self._transfer = Transfer(self._reading, admitted, terms.pool, terms.patience, terms.clock)
         if self._over is not None:  # cut while it was being decided
             self._transfer.cut(self._over)
@@ -196,6 +176,18 @@ class Connection:
             await reply.linger(self._wire, terms.now)
         return kept
 
+    async def _desk(self, called: Called, head: RequestHead) -> bool:
+        self._wire.deadline = self._terms.now() + self._terms.patience.downstream_idle
+        answer = await desk.serve(self._reading, called, self._terms.desk, self._terms.enforcer)
+        self._wire.deadline = None
+        if isinstance(answer, Refused):
+            return await self._say(answer, head.method, keep=_can_continue(head))
+        self._wire.write(answer)
+        keep = called.errand.guarded.keep_alive and not self.stopping
+        if not keep:
+            await reply.linger(self._wire, self._terms.now)
+        return keep
+
     # -- CONNECT --
 
     async def _connect(self, head: RequestHead) -> bool:
@@ -208,13 +200,12 @@ class Connection:
         tunnel = await terms.enforcer.admit_tunnel(self._caller, head)
         if isinstance(tunnel, Refused):
             return await self._say(tunnel, "CONNECT", keep=_can_continue(head))
-        agent, task = tunnel.principal.agent.id, tunnel.principal.task.id
-        crowded = self._crowded(agent)
+        crowded = self._crowded(tunnel.principal.agent.id)
         if crowded is not None:
             return await self._say(
                 await terms.enforcer.refuse(self._seen(tunnel), crowded), "CONNECT", keep=False
             )
-        self._enter(agent, task)
+        self._enter(tunnel.principal)
         self._wire.write(_ESTABLISHED)
         return await self._enter_tunnel(tunnel)
 
@@ -254,14 +245,19 @@ class Connection:
             return None
         return Refusal(Code.TUNNELS_EXCEEDED, f"{agent} has {limit} connections", None, 1)
 
-    def _enter(self, agent: str, task: str) -> None:
+    @property
+    def principal(self) -> Principal | None:
+        """Whose connection this is, as of its last admitted request; None until there was one."""
+        return self._principal
+
+    def _enter(self, principal: Principal) -> None:
         """Count this connection for its agent and task; on a kept-alive one the task may change."""
-        if self._identity == (agent, task):
+        before, self._principal = self._principal, principal
+        if before is principal:
             return
-        if self._identity is not None:
-            self._census.leave(self, *self._identity)
-        self._identity = (agent, task)
-        self._census.enter(self, agent, task)
+        if before is not None:
+            self._census.leave(self, before.agent.id, before.task.id)
+        self._census.enter(self, principal.agent.id, principal.task.id)
 
     # -- answers --
 

@@ -1,47 +1,33 @@
 """The steps of one call up to its decision: attributed, canonical, bound to its placeholder, decided.
 
 Nothing here has an effect: no look-up, no credential, no byte leaves. The order of the questions is
-also the order of precedence of their refusals: identity, form, origin, destination, placeholder, policy.
+also the order of precedence of their refusals: identity, form, origin, destination, placeholder, policy,
+grant, budget.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from proxy.credential import placeholder, swap
 from proxy.credential.swap import NoSwap, Plan
+from proxy.engine.caller import Caller, Doorman
 from proxy.engine.destination import Destinations
-from proxy.engine.facts import Seen
+from proxy.engine.facts import Seen, trace_parent
+from proxy.engine.panel import Panel, Verdict
 from proxy.errors import Code, Refusal
 from proxy.exchange import Exchange, Step
 from proxy.http.canonical import Host, Origin, Target, parse_connect, parse_target, query_pairs
 from proxy.http.chunked import ChunkedDecoder
-from proxy.http.guard import Guarded, guard_request
+from proxy.http.guard import METHODS, Guarded, guard_request
 from proxy.http.message import Chunked, Framing, Headers, Length, NoBody, RequestHead, first, values
-from proxy.identity.attribution import Attributor
 from proxy.identity.presented import Presented, presented
 from proxy.identity.principal import Principal
 from proxy.policy.catalogue import Service
-from proxy.policy.decision import Deny, Pdp, Question, RequestFacts
+from proxy.policy.decision import RequestFacts
 from proxy.ports import Clock, Tasks
 
-
-@dataclass(frozen=True, slots=True)
-class Fixed:
-    """The identity that a listener carries: its agent and that agent's standing task."""
-
-    agent: str
-    task: str
-
-
-@dataclass(slots=True)
-class Caller:
-    """One downstream connection, as far as identity and origin are concerned."""
-
-    peer: str
-    fixed: Fixed | None = None
-    presented: Presented | None = None  # what came with CONNECT, for every request inside
-    tunnel: Origin | None = None
+DESK_HOST, DESK_PORT = "gatepass.internal", 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +50,23 @@ class Ready(NamedTuple):
     plan: Plan | None
 
 
+class Errand(NamedTuple):
+    """A call to the desk: to be recorded, then served by the sidecar itself."""
+
+    principal: Principal
+    target: Target
+    guarded: Guarded
+    parameters: tuple[tuple[str, str], ...]
+
+
 class Judge:
     """See the module."""
 
     def __init__(
         self,
         *,
-        attributor: Attributor,
-        pdp: Pdp,
+        doorman: Doorman,
+        panel: Panel,
         tasks: Tasks,
         destinations: Destinations,
         clock: Clock,
@@ -81,8 +76,8 @@ class Judge:
         encoded_slash: Callable[[Origin], bool],
     ) -> None:
         """``encoded_slash`` says whether paths at an origin may hold ``%2F``, as data inside a segment."""
-        self._attributor = attributor
-        self._pdp = pdp
+        self._doorman = doorman
+        self._panel = panel
         self._tasks = tasks
         self._destinations = destinations
         self._clock = clock
@@ -104,15 +99,15 @@ class Judge:
         asked = parse_connect(head.target, values(head.headers, b"host"))
         if isinstance(asked, Refusal):
             return asked
-        refusal = self._destinations.check(*asked)
+        refusal = None if _is_desk(*asked) else self._destinations.check(*asked)
         if refusal is not None:
             return refusal
-        token = None if caller.fixed is not None else presented(head.headers)
+        token = presented(head.headers)
         return Tunnel(principal, *asked, token if isinstance(token, Presented) else None)
 
     async def request(
         self, exchange: Exchange, seen: Seen, caller: Caller, head: RequestHead, prefix: bytes
-    ) -> Ready | Refusal:
+    ) -> Ready | Errand | Refusal:
         """Judge one request; ``prefix`` is what has arrived after its head."""
         principal = await self._attribute(exchange, seen, caller, head.headers)
         if isinstance(principal, Refusal):
@@ -136,10 +131,42 @@ class Judge:
         if "%2F" in target.path.text and not self._encoded_slash(target.origin):
             return _ENCODED_SLASH
         seen.target = target
+        seen.trace = trace_parent(guarded.forward)
+        if target.origin.scheme == "http" and _is_desk(target.origin.host, target.origin.port):
+            return _errand(exchange, seen, principal, guarded, target)
         refusal = self._destinations.check(target.origin.host, target.origin.port)
         if refusal is not None:
             return refusal
         return self._decide(exchange, seen, principal, guarded, target, prefix)
+
+    def may(self, principal: Principal, method: str, url: bytes) -> Verdict | Refusal:
+        """What a request without body would be answered, now; nothing is taken from any budget."""
+        if method not in METHODS or method == "CONNECT":
+            return Refusal(Code.METHOD_UNSUPPORTED, "relayed are " + " ".join(sorted(METHODS)))
+        target = parse_target(method, url, tunnel=None, hosts=(), version="1.0", encoded_slash=True)
+        if isinstance(target, Refusal):
+            return target
+        if "%2F" in target.path.text and not self._encoded_slash(target.origin):
+            return _ENCODED_SLASH
+        refusal = self._destinations.check(target.origin.host, target.origin.port)
+        pairs = query_pairs(target.query)
+        if refusal is not None or isinstance(pairs, Refusal):
+            return refusal or cast("Refusal", pairs)
+        now = self._clock.wall_ns() // 1_000_000_000
+        facts = RequestFacts(
+            has_body=False,
+            content_type="",
+            query_keys=tuple(name for name, _ in pairs),
+            upgrade="",
+            time=now,
+        )
+        verdict = self._panel.judge(principal, method, target, facts)
+        if verdict.refusal is None:
+            spent = self._panel.take(principal)
+            if spent is not None:
+                return spent
+            self._panel.give_back(principal)
+        return verdict
 
     def _decide(
         self,
@@ -154,17 +181,15 @@ class Judge:
         if isinstance(pairs, Refusal):
             return pairs
         seen.query_keys = tuple(name for name, _ in pairs)
-        ruling = self._pdp.decide(
-            Question(principal.agent, principal.task, seen.method, target, self._facts(seen, guarded))
-        )
-        seen.ruling = ruling
+        verdict = self._panel.judge(principal, seen.method, target, self._facts(seen, guarded))
+        seen.ruling, seen.above = verdict.ruling, verdict.above
         exchange.advance(Step.DECIDED)
-        plan = self._plan(seen, principal, guarded, target, ruling.service, prefix)
+        service = verdict.ruling.service
+        plan = self._plan(seen, principal, guarded, target, service, prefix)
         if isinstance(plan, Refusal):
             return plan
-        if isinstance(ruling.decision, Deny):
-            return ruling.decision.refusal
-        return Ready(principal, target, guarded, ruling.service, plan)
+        refusal = verdict.refusal or self._panel.take(principal)
+        return refusal or Ready(principal, target, guarded, service, plan)
 
     def _facts(self, seen: Seen, guarded: Guarded) -> RequestFacts:
         content_type = first(guarded.forward, b"content-type") or b""
@@ -211,27 +236,37 @@ class Judge:
     async def _attribute(
         self, exchange: Exchange, seen: Seen, caller: Caller, headers: Headers
     ) -> Principal | Refusal:
-        found = self._attribute_now(caller, headers)
-        if isinstance(found, Refusal) and found.code is Code.TASK_UNKNOWN:
-            await self._tasks.refresh()  # another process may have started it a moment ago
-            found = self._attribute_now(caller, headers)
+        found = await self._doorman.attribute(caller, headers)
         if isinstance(found, Principal):
             seen.principal = found
             exchange.advance(Step.ATTRIBUTED)
         return found
 
+    def charge(self, principal: Principal, octets: int) -> None:
+        """See ``Panel.charge``."""
+        self._panel.charge(principal, octets)
+
     def over(self, principal: Principal) -> Refusal | None:
         """Why nothing may leave for this principal any more, although it was allowed to; or None."""
-        return self._attributor.over(principal, self._clock.wall_ns() // 1_000_000_000)
+        return self._doorman.over(principal)
 
-    def _attribute_now(self, caller: Caller, headers: Headers) -> Principal | Refusal:
-        now = self._clock.wall_ns() // 1_000_000_000
-        if caller.fixed is not None:
-            return self._attributor.fixed(caller.fixed.agent, caller.fixed.task, caller.peer, now)
-        token = presented(headers) if caller.tunnel is None else caller.presented
-        if token is None:
-            return Refusal(Code.IDENTITY_MISSING, "no Proxy-Authorization was sent")
-        return token if isinstance(token, Refusal) else self._attributor.attribute(token, caller.peer, now)
+
+def _errand(
+    exchange: Exchange, seen: Seen, principal: Principal, guarded: Guarded, target: Target
+) -> Errand | Refusal:
+    pairs = query_pairs(target.query)
+    if isinstance(pairs, Refusal):
+        return pairs
+    seen.query_keys = tuple(name for name, _ in pairs)
+    seen.desk = True
+    exchange.advance(Step.DECIDED)
+    if guarded.upgrade:
+        return Refusal(Code.DESK_REQUEST, "the desk speaks no WebSocket")
+    return Errand(principal, target, guarded, pairs)
+
+
+def _is_desk(host: Host, port: int) -> bool:
+    return host.name == DESK_HOST and port == DESK_PORT
 
 
 def _body_of(prefix: bytes, framing: Framing) -> bytes:

@@ -1,132 +1,234 @@
 """From evidence to a ``Principal``, on every request anew (the PIP of XACML, for the subject).
 
-The signature of a token is verified once and remembered by the token's digest until it expires; that
-its time has not run out, its task is open and its agent is registered is asked each time, from
-memory, so a revocation holds from the next request on.
+What was verified once is remembered by the digest of the token until it runs out. That no link of the
+chain has ended, that every agent is still registered and that nothing of it is revoked is asked each
+time, from memory, so a revocation holds from the next request on.
+
+The order of the questions: (1) every proof holds by itself; (2) they agree on one agent and one task;
+(3) the agent may prove itself in these ways; (4) nothing of it is revoked; (5) the chain of delegation
+holds; (6) somebody answers for every agent in it.
 """
 
 import hashlib
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from proxy.errors import Code, Refusal
-from proxy.identity.jws import SignedClaims, VerifyingKeys, out_of_time, verify_session
+from proxy.identity import proof
+from proxy.identity.arrival import Arrival, Certificate, Fixed, Process
+from proxy.identity.assertion import KeysWanted
+from proxy.identity.delegation import chain, fresh
+from proxy.identity.known import KnownAgents, KnownTasks
 from proxy.identity.presented import Presented
-from proxy.identity.principal import Agent, Evidence, Principal, Task, TaskState
+from proxy.identity.principal import UNOWNED_ENVIRONMENTS, Agent, Link, Method, Principal
+from proxy.identity.proof import Proof, Trust
+from proxy.identity.revocation import Revocations
+from proxy.identity.task import TASK_ID
 
-CACHE_SIZE = 4096  # about 1 KiB each
+CACHE_SIZE = 4096  # about 2 KiB each
+
+_MISSING = Refusal(Code.IDENTITY_MISSING, "no Proxy-Authorization was sent")
+_NO_TOKEN = Refusal(Code.IDENTITY_INVALID, "Proxy-Authorization carries no token")
+_NO_TASK = Refusal(
+    Code.TASK_UNKNOWN,
+    "no task was named: send a task's id as the user name of Proxy-Authorization: Basic",
+)
+
+Key = tuple[bytes, str, Fixed | None, Process | None, Certificate | None]
 
 
-class KnownAgents(Protocol):
-    """Where agents are looked up."""
+@dataclass(slots=True)
+class _Known:
+    """A principal as attributed, and how long that may be repeated without looking again."""
 
-    def get(self, agent_id: str) -> Agent | None:
-        """The agent with this id, or None."""
-        ...
-
-
-class KnownTasks(Protocol):
-    """Where tasks are looked up."""
-
-    def get(self, task_id: str) -> Task | None:
-        """The task with this id in its present state, or None."""
-        ...
+    principal: Principal
+    until: int
+    revocations: Revocations
 
 
 class Attributor:
-    """Says who is calling."""
+    """Says who is calling. ``standing`` maps agents to the task they have when they name none."""
 
     def __init__(
         self,
-        keys: VerifyingKeys,
-        issuer: str,
-        audience: str,
+        trust: Trust,
         agents: KnownAgents,
         tasks: KnownTasks,
         *,
+        standing: Mapping[str, str] | None = None,
+        revocations: Callable[[], Revocations] = Revocations,
         cache_size: int = CACHE_SIZE,
     ) -> None:
-        self._keys = keys
-        self._issuer = issuer
-        self._audience = audience
+        self._trust = trust
         self._agents = agents
         self._tasks = tasks
+        self._standing = standing or {}
+        self._revocations = revocations
         self._cache_size = cache_size
-        self._verified: dict[bytes, SignedClaims] = {}
+        self._known: dict[Key, _Known] = {}
 
-    def attribute(self, presented: Presented, peer: str, now: int) -> Principal | Refusal:
-        """The principal a token speaks for; ``peer`` is ``host:port``, ``now`` POSIX seconds."""
-        signed = self._verify(presented.token, now)
-        if isinstance(signed, Refusal):
-            return signed
-        claims = signed.claims
-        subject = self._subject(claims.subject, claims.task, now)
-        if isinstance(subject, Refusal):
-            return subject
-        agent, task = subject
-        if claims.scopes != task.scopes:
-            return Refusal(Code.IDENTITY_INVALID, "the session token's scopes are not those of its task")
-        return Principal(agent, task, _evidence(signed, peer))
-
-    def fixed(self, agent_id: str, task_id: str, peer: str, now: int) -> Principal | Refusal:
-        """The principal of a listener that carries a fixed identity, under its standing task."""
-        subject = self._subject(agent_id, task_id, now)
-        if isinstance(subject, Refusal):
-            return subject
-        return Principal(*subject, Evidence("listener", self._issuer, "", "", "", peer))
+    def attribute(
+        self, arrival: Arrival, presented: Presented | None, now: int
+    ) -> Principal | Refusal | KeysWanted:
+        """The principal that all evidence speaks for; ``now`` is POSIX seconds."""
+        key = _key(arrival, presented)
+        known = self._known.get(key)
+        if known is not None:
+            if (
+                now < known.until
+                and known.revocations is self._revocations()
+                and fresh(known.principal.chain, self._tasks, self._agents, now)
+            ):
+                return known.principal
+            del self._known[key]
+        proofs = self._proofs(arrival, presented, now)
+        if not isinstance(proofs, list):
+            return proofs
+        principal = self._agree(arrival, presented, proofs, now)
+        if isinstance(principal, Principal):
+            # Only what verified is remembered, so nobody can fill the cache with rubbish.
+            if len(self._known) >= self._cache_size:
+                del self._known[next(iter(self._known))]
+            until = min(one.until for one in proofs)
+            self._known[key] = _Known(principal, until, self._revocations())
+        return principal
 
     def over(self, principal: Principal, now: int) -> Refusal | None:
         """Why ``principal`` makes no more calls, though it could when it was attributed; or None."""
-        subject = self._subject(principal.agent.id, principal.task.id, now)
-        return subject if isinstance(subject, Refusal) else None
-
-    def _verify(self, token: bytes, now: int) -> SignedClaims | Refusal:
-        digest = hashlib.sha256(token).digest()
-        known = self._verified.get(digest)
-        if known is not None:
-            refusal = out_of_time(known.claims, now)
-            if refusal is None:
-                return known
-            del self._verified[digest]
+        refusal = self._revocations().refusal(principal)
+        if refusal is not None:
             return refusal
-        signed = verify_session(token, self._keys, issuer=self._issuer, audience=self._audience, now=now)
-        if isinstance(signed, SignedClaims):
-            # Only what verified is remembered, so nobody can fill the cache with rubbish.
-            if len(self._verified) >= self._cache_size:
-                del self._verified[next(iter(self._verified))]
-            self._verified[digest] = signed
-        return signed
+        links = chain(principal.task, self._tasks, self._agents, now)
+        if isinstance(links, Refusal):
+            return links
+        task = self._tasks.get(principal.task.id)
+        return None if task is principal.task else Refusal(Code.TASK_ENDED, "the task is over")
 
-    def _subject(self, agent_id: str, task_id: str, now: int) -> tuple[Agent, Task] | Refusal:
-        agent = self._agents.get(agent_id)
+    # -- (1) --
+
+    def _proofs(
+        self, arrival: Arrival, presented: Presented | None, now: int
+    ) -> list[Proof] | Refusal | KeysWanted:
+        """Every proof that came with the connection and the request; none at all is a refusal."""
+        found = self._of_connection(arrival, now)
+        if isinstance(found, Refusal):
+            return found
+        if presented is not None and presented.token:
+            told = proof.of_token(presented.token, self._trust, self._agents, now)
+            if not isinstance(told, Proof):
+                return told
+            found.append(told)
+        elif presented is not None and not found:
+            return _NO_TOKEN
+        return found or _MISSING
+
+    def _of_connection(self, arrival: Arrival, now: int) -> list[Proof] | Refusal:
+        found: list[Proof] = []
+        if arrival.fixed is not None:
+            found.append(proof.of_listener(arrival.fixed.agent, self._trust.session_issuer))
+        if arrival.process is not None:
+            kernel = proof.of_process(arrival.process, self._agents)
+            if isinstance(kernel, Refusal):
+                return kernel
+            if kernel is not None:
+                found.append(kernel)
+            elif arrival.fixed is not None and self._agents.may_use(arrival.fixed.agent, Method.UNIX):
+                words = "the process on the other side is not one that the agent is known by"
+                return Refusal(Code.IDENTITY_CONFLICT, words)
+        if arrival.certificate is not None:
+            shown = proof.of_certificate(arrival.certificate, self._trust, self._agents, now)
+            if isinstance(shown, Refusal):
+                return shown
+            found.append(shown)
+        return found
+
+    # -- (2) to (6) --
+
+    def _agree(
+        self, arrival: Arrival, presented: Presented | None, proofs: Sequence[Proof], now: int
+    ) -> Principal | Refusal:
+        names = {one.agent for one in proofs}
+        if len(names) > 1:
+            words = ", ".join(f"{one.evidence.method.value} says {one.agent}" for one in proofs)
+            return Refusal(Code.IDENTITY_CONFLICT, f"who is calling? {words}")
+        agent = self._agents.get(proofs[0].agent)
         if agent is None:
             return Refusal(Code.AGENT_UNKNOWN, "the agent is not in the registry")
+        refusal = self._unsuitable(agent, proofs) or self._withdrawn(agent, proofs)
+        if refusal is not None:
+            return refusal
+        task_id = self._named_task(agent, arrival, presented, proofs)
+        if isinstance(task_id, Refusal):
+            return task_id
+        links = self._links(agent, task_id, proofs, now)
+        if isinstance(links, Refusal):
+            return links
+        actors = tuple(actor for one in proofs for actor in one.actors)
+        principal = Principal(links, tuple(one.evidence for one in proofs), actors)
+        return self._revocations().refusal(principal) or unowned(links) or principal
+
+    def _unsuitable(self, agent: Agent, proofs: Sequence[Proof]) -> Refusal | None:
+        """(3)."""
+        for one in proofs:
+            if not self._agents.may_use(agent.id, one.evidence.method):
+                words = f"{agent.id} may not authenticate by {one.evidence.method.value}"
+                return Refusal(Code.AUTHENTICATION_UNSUITABLE, words)
+        return None
+
+    def _withdrawn(self, agent: Agent, proofs: Sequence[Proof]) -> Refusal | None:
+        """(4), before the task is looked at, which the same order has ended."""
+        return self._revocations().withdrawn(agent.id, [one.evidence for one in proofs])
+
+    def _named_task(
+        self, agent: Agent, arrival: Arrival, presented: Presented | None, proofs: Sequence[Proof]
+    ) -> str | Refusal:
+        """The task that the evidence or the user name names, else the agent's standing one."""
+        named = {one.task for one in proofs if one.task is not None}
+        if presented is not None and TASK_ID.fullmatch(presented.username):
+            named.add(presented.username)
+        if len(named) > 1:
+            return Refusal(Code.IDENTITY_CONFLICT, "the user name is the id of another task than the token's")
+        fallback = arrival.fixed.task if arrival.fixed is not None else ""
+        return next(iter(named), "") or fallback or self._standing.get(agent.id, "") or _NO_TASK
+
+    def _links(
+        self, agent: Agent, task_id: str, proofs: Sequence[Proof], now: int
+    ) -> tuple[Link, ...] | Refusal:
+        """(5)."""
         task = self._tasks.get(task_id)
         if task is None:
             return Refusal(Code.TASK_UNKNOWN, "the task is not known to this sidecar")
-        if task.agent != agent_id:
+        if task.agent != agent.id:
             return Refusal(Code.IDENTITY_INVALID, "the task belongs to another agent")
-        over = _over(agent, task, now)
-        return Refusal(Code.TASK_ENDED, over) if over else (agent, task)
+        if any(one.scopes is not None and one.scopes != task.scopes for one in proofs):
+            return Refusal(Code.IDENTITY_INVALID, "the session token's scopes are not those of its task")
+        return chain(task, self._tasks, self._agents, now)
 
 
-def _over(agent: Agent, task: Task, now: int) -> str | None:
-    """Why the task makes no more calls, or None."""
-    if task.state is not TaskState.OPEN:
-        return f"the task is {task.state.value}"
-    if task.expires_at <= now:
-        return "the task has expired"
-    if task.environment != agent.environment:
-        return "the agent has moved to another environment since the task began"
+def unowned(links: Sequence[Link]) -> Refusal | None:
+    """(6): outside development and staging nobody calls for whom nobody answers."""
+    for link in links:
+        agent = link.agent
+        if agent.environment in UNOWNED_ENVIRONMENTS or (agent.business_owner and agent.data_owner):
+            continue
+        lacking = " and no ".join(
+            name
+            for name, owner in (
+                ("business owner", agent.business_owner),
+                ("data owner", agent.data_owner),
+            )
+            if not owner
+        )
+        return Refusal(
+            Code.AGENT_UNOWNED,
+            f"{agent.id} has no {lacking}, and in {agent.environment} nothing leaves without",
+        )
     return None
 
 
-def _evidence(signed: SignedClaims, peer: str) -> Evidence:
-    claims = signed.claims
-    return Evidence(
-        method="session-token",
-        issuer=claims.issuer,
-        key_id=signed.key_id,
-        token_id=claims.token_id,
-        token_sha256=signed.token_sha256,
-        peer=peer,
-    )
+def _key(arrival: Arrival, presented: Presented | None) -> Key:
+    if presented is None:
+        return b"", "", arrival.fixed, arrival.process, arrival.certificate
+    digest = hashlib.sha256(presented.token).digest()
+    name = presented.username if presented.username.startswith("t-") else ""  # any other says nothing
+    return digest, name, arrival.fixed, arrival.process, arrival.certificate

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Self
 
 from proxy.errors import Code, Refusal
-from proxy.identity.principal import Evidence, Link, Principal
+from proxy.identity.principal import Evidence, Principal
 
 
 class Kind(StrEnum):
@@ -43,18 +43,18 @@ class Order:
 
     def reaches(self, principal: Principal) -> bool:
         """Whether this order takes away what ``principal`` stands on."""
-        if any(self._reaches_link(link) for link in principal.chain):
+        if self.kind is Kind.TASK:
+            return any(link.task.id == self.id for link in principal.chain)
+        if any(self.withdraws(link.agent.id) for link in principal.chain):
             return True
-        return any(self._reaches_evidence(evidence) for evidence in principal.evidence)
+        return any(self.discredits(evidence) for evidence in principal.evidence)
 
-    def _reaches_link(self, link: Link) -> bool:
-        if self.kind is Kind.ALL:
-            return True
-        return (self.kind is Kind.AGENT and self.id == link.agent.id) or (
-            self.kind is Kind.TASK and self.id == link.task.id
-        )
+    def withdraws(self, agent: str) -> bool:
+        """Whether this order is about the agent."""
+        return self.kind is Kind.ALL or (self.kind is Kind.AGENT and self.id == agent)
 
-    def _reaches_evidence(self, evidence: Evidence) -> bool:
+    def discredits(self, evidence: Evidence) -> bool:
+        """Whether this order is about this piece of evidence."""
         if self.kind is Kind.TOKEN:
             return self.id in {evidence.token_id, evidence.token_sha256}
         if self.kind is Kind.KEY:
@@ -82,6 +82,19 @@ class Revocations:
     def refusal(self, principal: Principal) -> Refusal | None:
         """Why ``principal`` makes no more calls, or None."""
         order = next((order for order in self._orders.values() if order.reaches(principal)), None)
+        return None if order is None else revoked(order)
+
+    def withdrawn(self, agent: str, evidence: Iterable[Evidence]) -> Refusal | None:
+        """Why the agent, or what it proves itself by, counts no more; or None. No task is looked at."""
+        shown = tuple(evidence)
+        for order in self._orders.values():
+            if order.withdraws(agent) or any(order.discredits(one) for one in shown):
+                return revoked(order)
+        return None
+
+    def discredited(self, evidence: Evidence) -> Refusal | None:
+        """Why this piece of evidence counts no more, whoever shows it; or None."""
+        order = next((order for order in self._orders.values() if order.discredits(evidence)), None)
         return None if order is None else revoked(order)
 
     def __iter__(self) -> Iterator[Order]:

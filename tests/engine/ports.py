@@ -19,27 +19,36 @@ from proxy.credential import placeholder
 from proxy.credential.binding import Binding
 from proxy.credential.placeholder import Holding, digest
 from proxy.credential.secret import Secret
+from proxy.engine.blocked import Blocked
+from proxy.engine.caller import Doorman
 from proxy.engine.deadlines import Deadlines
 from proxy.engine.destination import Destinations
 from proxy.engine.dial import Dialer
 from proxy.engine.enforce import Enforcer
 from proxy.engine.front import Terms
-from proxy.engine.judge import Fixed, Judge
+from proxy.engine.judge import Judge
 from proxy.engine.leaf import Mint
 from proxy.engine.leaf_cache import LeafCache, anonymous_files
+from proxy.engine.panel import Panel
 from proxy.engine.pool import Pool
 from proxy.engine.response import Patience
+from proxy.engine.scribe import Scribe
 from proxy.engine.server import Listener, Server
 from proxy.errors import Refusal
 from proxy.http.address import AllowPrivate
+from proxy.identity.arrival import Fixed
 from proxy.identity.attribution import Attributor
+from proxy.identity.budget import Spending
 from proxy.identity.jws import VerifyingKeys
-from proxy.identity.principal import Agent, Task, TaskState
+from proxy.identity.keyset import KeySet
+from proxy.identity.principal import NO_BUDGETS, Agent, Budgets, Task, TaskState
+from proxy.identity.proof import Trust
 from proxy.identity.registry import Registry
+from proxy.identity.revocation import Order, Revocations
 from proxy.policy.cedar import RuleSet, load_rules
 from proxy.policy.decision import Allow, Pdp, Ruling
 from proxy.policy.observe import observe
-from proxy.ports import Credentials, Log, LogUnavailable, Resolver
+from proxy.ports import Answer, Credentials, Desk, Log, LogUnavailable, Resolver
 from proxy.store import authority
 from proxy.wiring import SystemClock
 from tests.support.rawclient import RawClient, Response
@@ -73,10 +82,12 @@ class Journal:
 class Book:
     """The tasks of ``AGENTS``, one each, and what they hold. Implements ``ports.Tasks``."""
 
-    def __init__(self, holdings: Iterable[Holding] = ()) -> None:
+    def __init__(self, holdings: Iterable[Holding] = (), budgets: Budgets = NO_BUDGETS) -> None:
+        self.revocations = Revocations()
         self._holdings = {holding.placeholder_sha256: holding for holding in holdings}
         self.tasks = {
-            name: Task(name, name, "a test", (), "development", 0, 1 << 40, "0" * 64) for name in AGENTS
+            name: Task(name, name, "a test", (), "development", 0, 1 << 40, "0" * 64, budgets=budgets)
+            for name in AGENTS
         }
 
     def get(self, task_id: str) -> Task | None:
@@ -94,16 +105,45 @@ class Book:
     def end(self, name: str) -> None:
         self.tasks[name] = replace(self.tasks[name], state=TaskState.ENDED)
 
+    def revoke(self, order: Order) -> None:
+        self.revocations = Revocations([*self.revocations, order])
+
+
+class NoKeys:
+    """Nobody else issues tokens. Implements ``ports.Keys``."""
+
+    def get(self, issuer: str) -> KeySet | None:
+        return None
+
+    async def want(self, issuer: str, key_id: str) -> None:
+        return None
+
+
+class Echo:
+    """A desk that says what it was asked. Implements ``ports.Desk``."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple] = []
+
+    async def answer(self, principal, ask) -> Answer:
+        self.asked.append((principal.agent.id, ask))
+        return Answer(200, ask.body or b"{}")
+
 
 class Purse:
-    """One credential for whoever asks."""
+    """One credential for whoever asks, and what was handed back."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.released: list[str] = []
 
     async def fetch(self, binding: Binding, task: Task) -> Secret | Refusal:
         self.asked.append(binding.service)
         return Secret("token", b"live")
+
+    async def release(self, task: Task) -> int:
+        self.released.append(task.id)
+        return 1
 
 
 SERVICE = b"""\
@@ -141,6 +181,9 @@ class Explodes:
     async def fetch(self, binding, task):
         raise self.error
 
+    async def answer(self, principal, ask):
+        raise self.error
+
     async def resolve(self, name):
         raise self.error
 
@@ -149,6 +192,7 @@ class Explodes:
 class Engine:
     server: Server
     enforcer: Enforcer
+    scribe: Scribe
     pool: Pool
     deadlines: Deadlines
     journal: Journal
@@ -218,6 +262,8 @@ async def engine(
     connections: int = 100,
     entropy: Callable[[int], bytes] = os.urandom,
     opened: bool = True,
+    budgets: Budgets = NO_BUDGETS,
+    desk: Desk | None = None,
 ) -> AsyncIterator[Engine]:
     """An engine in front of ``upstream``, with everything that is not given in good order.
 
@@ -225,12 +271,14 @@ async def engine(
     """
     loop, clock, alarms = asyncio.get_running_loop(), SystemClock(), []
     async with upstream or Upstream("api.test", tls=False) as up:
-        book, kept = Book(holdings), journal or Journal()
+        book, kept = Book(holdings, budgets), journal or Journal()
         allowed = [AllowPrivate(name, "127.0.0.0/8", up.port) for name in up.hosts] if opened else []
         registry = Registry.of(Agent(name, "development", "low", "ada", "grace") for name in AGENTS)
+        trust = Trust(VerifyingKeys(), "test", "test", {}, frozenset(), "test", NoKeys())
+        attributor = Attributor(trust, registry, book, revocations=lambda: book.revocations)
         judge = Judge(
-            attributor=Attributor(VerifyingKeys(), "test", "test", registry, book),
-            pdp=pdp or observe(),
+            doorman=Doorman(attributor, NoKeys(), book, clock),
+            panel=Panel(pdp or observe(), Spending()),
             tasks=book,
             destinations=Destinations(None, allowed, frozenset, ip_literals=False),
             clock=clock,
@@ -239,15 +287,15 @@ async def engine(
             target=8_192,
             encoded_slash=lambda _: False,
         )
+        scribe = Scribe(
+            log=log or kept, clock=clock, entropy=entropy, origin="test", boot="BOOT", alarm=alarms.append
+        )
         enforcer = Enforcer(
             judge=judge,
-            log=log or kept,
+            scribe=scribe,
             clock=clock,
-            entropy=entropy,
-            origin="test",
-            boot="BOOT",
             credentials=credentials or Purse(),
-            alarm=alarms.append,
+            blocked=Blocked(),
         )
         deadlines = Deadlines(loop.time)
         answers = ScriptedResolver({name: [("127.0.0.1",)] for name in up.hosts})
@@ -256,6 +304,7 @@ async def engine(
         pool = Pool(dialer, pool_size, pool_idle, loop.time)
         terms = Terms(
             enforcer=enforcer,
+            desk=desk or Echo(),
             pool=pool,
             leaves=leaves(),
             clock=clock,
@@ -269,7 +318,7 @@ async def engine(
         server = Server(terms, deadlines, connections, alarms.append)
         await server.listen([Listener("127.0.0.1", 0, Fixed(name, name)) for name in AGENTS])
         try:
-            yield Engine(server, enforcer, pool, deadlines, kept, book, up, alarms)
+            yield Engine(server, enforcer, scribe, pool, deadlines, kept, book, up, alarms)
         finally:
             await server.drain(2)
             await enforcer.settled()

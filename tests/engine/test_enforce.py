@@ -179,7 +179,7 @@ async def test_events_of_the_sidecar_are_numbered_apart_from_the_agents_calls():
         for agent in AGENTS:
             for _ in range(2):
                 await e.call("/x", agent=agent)
-        e.enforcer.note("shutdown", {})
+        e.scribe.note("shutdown", {})
         await e.enforcer.settled()
         seen: dict[str, list[int]] = {}
         agents = {record.id: record.agent for record in e.records}

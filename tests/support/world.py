@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from proxy.audit.record import Record, parse
-from proxy.engine.judge import Fixed
+from proxy.control.operations import TaskAsked
+from proxy.identity.arrival import Fixed
 from proxy.ports import Resolver
 from proxy.settings import Settings
 from proxy.store.keyring import Keyring
 from proxy.store.reader import entries
 from proxy.store.tasks import TaskStore
 from proxy.wiring import Rules, Sidecar, load
-from proxy.wiring_tasks import Started, start_task
+from proxy.wiring_tasks import Office, Started, start_task
 from tests.support import demo_rules
 from tests.support.demo_rules import Entry
 from tests.support.rawclient import RawClient, Response, basic
@@ -103,24 +104,15 @@ class World:
                 await asyncio.sleep(0.005)
 
 
+def office(keyring: Keyring, rules: Rules) -> Office:
+    services = rules.ruleset.catalogue.services if rules.ruleset else ()
+    return Office(keyring, rules.registry, tuple(services), os.urandom)
+
+
 def new_task(store: TaskStore, keyring: Keyring, rules: Rules, **given: object) -> Started:
     """A task of ``tester`` for ten minutes, unless ``given`` says otherwise."""
-    wanted: dict[str, object] = {
-        "agent": "tester",
-        "purpose": "a test",
-        "ttl_s": 600,
-        "scopes": (),
-        "on_behalf_of": None,
-    }
-    started = start_task(
-        store,
-        keyring,
-        rules.registry,
-        rules.ruleset.catalogue.services if rules.ruleset else (),
-        **(wanted | given),
-        now=int(time.time()),
-        randomness=os.urandom,
-    )
+    wanted: dict[str, object] = {"agent": "tester", "purpose": "a test", "ttl_s": 600}
+    started = start_task(store, office(keyring, rules), TaskAsked(**(wanted | given)), int(time.time()))
     assert isinstance(started, Started), started
     return started
 

@@ -1,0 +1,165 @@
+"""What follows when a task ends or an order comes: connections cut, leases handed back, records written.
+
+By the time anything here is called, no new request gets through: memory has changed first.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from proxy.control.operations import RevokeReport
+from proxy.engine.pool import Pool
+from proxy.engine.scribe import Scribe
+from proxy.engine.server import Server
+from proxy.errors import Code, Refusal
+from proxy.identity.principal import Principal, Task, TaskState
+from proxy.identity.revocation import Kind, Order, revoked
+from proxy.ports import Credentials
+from proxy.store.tasks import TaskBook, TaskStoreError
+from proxy.wiring_parts import task_event
+
+_MOST_NAMED = 256
+_OVER = Refusal(Code.TASK_ENDED, "the task ended while the call was running")
+
+
+class Consequences:
+    """See the module. ``attach`` makes the book's changes come here."""
+
+    def __init__(
+        self,
+        server: Server,
+        pool: Pool,
+        credentials: Credentials,
+        scribe: Scribe,
+        book: TaskBook,
+        alarm: Callable[[str], None],
+    ) -> None:
+        self._server = server
+        self._pool = pool
+        self._credentials = credentials
+        self._scribe = scribe
+        self._book = book
+        self._alarm = alarm
+        self._releases: dict[str, asyncio.Task[int]] = {}
+        self._running: dict[Order, asyncio.Task[RevokeReport]] = {}
+        self._lifters: dict[tuple[Kind, str], str] = {}
+
+    def attach(self) -> None:
+        """From now on, every change of the tasks and orders has its consequences."""
+        self._book.on_open(lambda task: self._scribe.note("task.open", task_event(task)))
+        self._book.on_end(self._ended)
+        self._book.on_revoke(self._ordered)
+        self._book.on_lift(self._lifted)
+
+    async def revoke(self, order: Order) -> RevokeReport | None:
+        """Carry out an order of this process, to the last byte; None if there is no such task.
+
+        An order that held already, or a task that was over, has no further consequences.
+
+        :raises TaskStoreError: if the order cannot be kept.
+        """
+        if not await self._book.revoke(order):
+            return None
+        running = self._running.get(order)  # the book has called ``_ordered`` by now, if the order is new
+        if running is None:
+            return RevokeReport(order.ordered_at_ns, 0, 0, 0, 0)
+        return await asyncio.shield(running)
+
+    async def lift(self, kind: Kind, identity: str, by: str) -> bool:
+        """Let an order hold no longer; False if there is none, or it is about a task.
+
+        :raises TaskStoreError: if that cannot be kept.
+        """
+        self._lifters[kind, identity] = by
+        try:
+            return await self._book.lift(kind, identity)
+        finally:
+            self._lifters.pop((kind, identity), None)
+
+    async def settled(self) -> None:
+        """Wait for what is under way."""
+        while self._running or self._releases:
+            await asyncio.wait([*self._running.values(), *self._releases.values()])
+
+    # -- what the book calls --
+
+    def _ended(self, task: Task) -> None:
+        self._scribe.note("task.end", task_event(task))
+        self._server.end_task(task.id, _REVOKED if task.state is TaskState.REVOKED else _OVER)
+        self._pool.drop(task.agent)
+        self._release(task)
+
+    def _ordered(self, order: Order, tasks: tuple[Task, ...]) -> None:
+        running = asyncio.get_running_loop().create_task(self._carry_out(order, tasks))
+        self._running[order] = running
+        running.add_done_callback(lambda done: self._carried_out(order, done))
+
+    def _lifted(self, kind: Kind, identity: str) -> None:
+        by = self._lifters.get((kind, identity), "another process")
+        self._scribe.note("revocation.lifted", {"kind": kind.value, "id": identity, "by": by})
+
+    async def _carry_out(self, order: Order, tasks: tuple[Task, ...]) -> RevokeReport:
+        """Cut whatever the order reaches, wait for its last byte, hand leases back, and tell."""
+        ended, agents = {task.id for task in tasks}, {task.agent for task in tasks}
+
+        def reaches(principal: Principal) -> bool:
+            reached = order.reaches(principal) or any(link.task.id in ended for link in principal.chain)
+            if reached:
+                agents.add(principal.agent.id)
+            return reached
+
+        cutting = self._server.cut(reaches, revoked(order))
+        for agent in agents:
+            self._pool.drop(agent)
+        last_ns = time.time_ns()
+        await cutting.done()
+        leases = sum([await self._release(task) for task in tasks])
+        micros = (last_ns - order.ordered_at_ns) // 1000 if cutting.connections else 0
+        report = RevokeReport(order.ordered_at_ns, len(tasks), cutting.connections, micros, leases)
+        self._tell(order, tasks, report)
+        try:
+            await self._book.acknowledge(order, cutting.connections, last_ns)
+        except TaskStoreError as error:
+            self._alarm(f"the revocation is in force, but who ordered it was not told: {error}")
+        return report
+
+    def _tell(self, order: Order, tasks: tuple[Task, ...], report: RevokeReport) -> None:
+        self._scribe.note(
+            "revocation",
+            {
+                "kind": order.kind.value,
+                "id": order.id,
+                "reason": order.reason,
+                "ordered_by": order.ordered_by,
+                "ordered_at_ns": str(order.ordered_at_ns),
+                "tasks": [task.id for task in tasks[:_MOST_NAMED]],
+                "tasks_ended": report.ended_tasks,
+                "connections_cut": report.connections,
+                "to_last_byte_us": report.to_last_byte_us,
+                "leases": report.leases,
+            },
+        )
+
+    def _carried_out(self, order: Order, done: "asyncio.Task[RevokeReport]") -> None:
+        self._running.pop(order, None)
+        if not done.cancelled() and (error := done.exception()) is not None:
+            self._alarm(f"a revocation was not carried out to its end: {type(error).__name__}: {error}")
+
+    def _release(self, task: Task) -> "asyncio.Task[int]":
+        """Hand the task's leases back, once."""
+        known = self._releases.get(task.id)
+        if known is None:
+            known = asyncio.get_running_loop().create_task(self._hand_back(task))
+            self._releases[task.id] = known
+            known.add_done_callback(lambda _: self._releases.pop(task.id, None))
+        return known
+
+    async def _hand_back(self, task: Task) -> int:
+        try:
+            return await self._credentials.release(task)
+        except Exception as error:  # noqa: BLE001 - a provider that fails is the operator's to know of
+            self._alarm(f"the leases of {task.id} were not revoked: {type(error).__name__}: {error}")
+            return 0
+
+
+_REVOKED = Refusal(Code.REVOKED, "the task was revoked while the call was running")
