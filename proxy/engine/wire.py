@@ -1,4 +1,4 @@
-"""One TCP connection, either side, optionally under TLS: bytes in, bytes out, with back-pressure.
+"""One connection, either side, plain, under TLS or under TLS in TLS: bytes in, bytes out, with back-pressure.
 
 A ``Wire`` reads ahead at most ``HIGH_WATER`` octets and then stops reading the socket. Time-outs are
 deadlines that one ``Deadlines`` sweep checks, so that waiting costs no timer.
@@ -14,6 +14,7 @@ from typing import cast
 
 from proxy.engine.deadlines import Deadlines
 from proxy.engine.tls import Broken, Tls
+from proxy.engine.tls_nested import Nested
 from proxy.engine.wire_error import Cut, Expired, Gone, WireError
 
 HIGH_WATER = 256 * 1024
@@ -40,7 +41,7 @@ class Wire(asyncio.Protocol):
         self._eof = False
         self._error: type[WireError] | None = None
         self._reader: asyncio.Future[None] | None = None
-        self._writable = True
+        self.writable = True  # False while the peer takes less than we queue
         self._writer: asyncio.Future[None] | None = None
         self._tls: Tls | None = None
         self._closed = False
@@ -65,7 +66,7 @@ class Wire(asyncio.Protocol):
             return
         self._tls.feed(data)
         if self._tls.handshaking:
-            self._wake_reader()
+            _wake(self._reader)
         else:
             self._decrypt(self._tls)
 
@@ -76,7 +77,7 @@ class Wire(asyncio.Protocol):
             self._tls.feed_end()
             if not self._tls.handshaking:
                 self._decrypt(self._tls)
-        self._wake_reader()
+        _wake(self._reader)
         return True  # half-open: the other direction goes on until we close it
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002, D102 - the base class's
@@ -86,12 +87,11 @@ class Wire(asyncio.Protocol):
         self._tell_gone()
 
     def pause_writing(self) -> None:  # noqa: D102 - the base class says it
-        self._writable = False
+        self.writable = False
 
     def resume_writing(self) -> None:  # noqa: D102 - the base class says it
-        self._writable = True
-        if self._writer is not None and not self._writer.done():
-            self._writer.set_result(None)
+        self.writable = True
+        _wake(self._writer)
 
     # -- reading --
 
@@ -109,9 +109,7 @@ class Wire(asyncio.Protocol):
             if self._inbox:
                 data = self._inbox.popleft()
                 self._size -= len(data)
-                if not self._reading and self._size < LOW_WATER:
-                    self._reading = True
-                    self._transport.resume_reading()
+                self._resume()
                 return data
             if self._eof:
                 return b""
@@ -132,11 +130,12 @@ class Wire(asyncio.Protocol):
         if self._reading and self._size > HIGH_WATER:
             self._reading = False
             self._transport.pause_reading()
-        self._wake_reader()
+        _wake(self._reader)
 
-    def _wake_reader(self) -> None:
-        if self._reader is not None and not self._reader.done():
-            self._reader.set_result(None)
+    def _resume(self) -> None:
+        if not self._reading and self._size < LOW_WATER:
+            self._reading = True
+            self._transport.resume_reading()
 
     # -- writing --
 
@@ -153,14 +152,9 @@ class Wire(asyncio.Protocol):
         except ssl.SSLError:
             self.abort()
 
-    @property
-    def writable(self) -> bool:
-        """False while the peer takes less than we queue."""
-        return self._writable
-
     async def drain(self) -> None:
         """Wait until the peer has taken enough. Raises as ``read`` does."""
-        while not self._writable:
+        while not self.writable:
             if self._error is not None:
                 raise self._error(self)
             self._writer = asyncio.get_running_loop().create_future()
@@ -177,11 +171,9 @@ class Wire(asyncio.Protocol):
         """Make every present and later wait on this wire raise ``error``; the first one stays."""
         if error is Expired and self._transport.is_closing():
             self.abort()  # it was to close once the peer has taken what is queued, and the peer does not
-        if self._error is None:
-            self._error = error
-        self._wake_reader()
-        if self._writer is not None and not self._writer.done():
-            self._writer.set_result(None)
+        self._error = self._error or error
+        _wake(self._reader)
+        _wake(self._writer)
 
     def forgive(self) -> None:
         """Forget an ``Expired``, so that a last answer can be written and the connection lingered on."""
@@ -214,13 +206,18 @@ class Wire(asyncio.Protocol):
         if self._closed:
             return
         if not self._transport.is_closing():  # else the descriptor may be another connection's by now
-            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._transport.abort()
 
     def cut(self) -> None:
         """Abort, and make whoever uses this wire see ``Cut``."""
         self.fail(Cut)
         self.abort()
+
+    @property
+    def socket(self) -> socket.socket:
+        """The socket below, for options alone; not once the wire is closing."""
+        return cast("socket.socket", self._transport.get_extra_info("socket"))
 
     @property
     def closed(self) -> bool:
@@ -234,11 +231,17 @@ class Wire(asyncio.Protocol):
     ) -> None:
         """Run the TLS handshake: as server, or, with ``server_name``, as client. ``first`` was read already.
 
+        On a wire that is under TLS it runs inside that. One that failed is the end of our direction.
+
         :raises ssl.SSLError: it failed. :raises Gone: the peer left in the middle. :raises Expired: too slow.
         """
-        tls = Tls(context, first + b"".join(self._inbox), server_name)
+        under, first = self._tls, first + b"".join(self._inbox)
+        tls = (
+            Tls(context, first, server_name) if under is None else Nested(under, context, first, server_name)
+        )
         self._inbox.clear()
         self._size = 0
+        self._resume()
         if self._eof:
             self._eof = False
             tls.feed_end()
@@ -251,8 +254,13 @@ class Wire(asyncio.Protocol):
                 await self._wait_readable()
         except ssl.SSLEOFError:
             raise Gone(self) from None
+        except ssl.SSLError:
+            self._send(tls.output())  # the alert that tells the peer why
+            self._tls = under  # what still comes is no TLS to us, and nobody reads it
+            self.end()
+            raise
         finally:
-            self._send(tls.output())  # the last flight, or the alert that tells the peer why
+            self._send(tls.output())  # the last flight
         self._decrypt(tls)
 
     @property
@@ -279,10 +287,14 @@ class Wire(asyncio.Protocol):
         self._eof = self._eof or tls.ended
         if data:
             self._push(data)
-        elif self._eof:
-            self._wake_reader()
+        _wake(self._reader)
 
     def _tell_gone(self) -> None:
         if (gone := self.on_gone) is not None:
             self.on_gone = None
             gone()
+
+
+def _wake(waiting: "asyncio.Future[None] | None") -> None:
+    if waiting is not None and not waiting.done():
+        waiting.set_result(None)
