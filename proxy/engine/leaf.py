@@ -1,14 +1,14 @@
-"""Leaf certificates for intercepted hosts: RFC 5280, and RFC 6125 for names (subjectAltName only).
+"""Leaf certificates for intercepted hosts and for our own listeners: RFC 5280, and RFC 6125 for names.
 
 Every leaf has a P-256 key of its own, so that a leaked leaf is one host for one day and never the CA.
 The subject is empty and the subjectAltName therefore critical (RFC 5280, section 4.2.1.6): public CAs
-issue the same, and a host name may be longer than a common name can be.
+issue the same, a host name may be longer than a common name can be, and no client reads one any more.
 
 Values in, values out: the clock, the serial number and the decision which names may be signed are
 arguments. Nothing here touches a file.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from ipaddress import ip_address
 from typing import NamedTuple
@@ -69,7 +69,14 @@ class Mint:
         ``now`` is aware; ``serial`` is positive and below 2**159 (RFC 5280, section 4.1.2.2), fresh
         each time. DEFAULT_DENY if no rule could ever allow the name.
         """
-        if not self._may_sign(name):
+        return self._leaf({name: is_ip}, now, serial)
+
+    def listener_leaf(self, names: Iterable[str], *, now: datetime, serial: int) -> Leaf | Refusal:
+        """Mint one leaf for all of a listener's names (hosts, printed addresses); else as ``leaf``."""
+        return self._leaf({name: _is_address(name) for name in names}, now, serial)
+
+    def _leaf(self, names: Mapping[str, bool], now: datetime, serial: int) -> Leaf | Refusal:
+        if not names or not all(self._may_sign(name) for name in names):
             return Refusal(
                 Code.DEFAULT_DENY, "no rule could allow this host, so no certificate is made for it"
             )
@@ -77,7 +84,9 @@ class Mint:
         public = key.public_key()
         not_before = now.replace(microsecond=0) - BACKDATE
         not_after = min(not_before + LIFETIME - timedelta(seconds=1), self._ca_cert.not_valid_after_utc)
-        san = x509.IPAddress(ip_address(name)) if is_ip else x509.DNSName(name)
+        san = x509.SubjectAlternativeName(
+            x509.IPAddress(ip_address(name)) if is_ip else x509.DNSName(name) for name, is_ip in names.items()
+        )
         certificate = (
             x509.CertificateBuilder()
             .subject_name(x509.Name([]))
@@ -86,7 +95,7 @@ class Mint:
             .serial_number(serial)
             .not_valid_before(not_before)
             .not_valid_after(not_after)
-            .add_extension(x509.SubjectAlternativeName([san]), critical=True)
+            .add_extension(san, critical=True)
             .add_extension(_NOT_A_CA, critical=True)
             .add_extension(_KEY_USAGE, critical=True)
             .add_extension(_SERVER_AUTH, critical=False)
@@ -96,3 +105,11 @@ class Mint:
         )
         key_pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         return Leaf(certificate.public_bytes(Encoding.PEM), key_pem, not_before, not_after)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True

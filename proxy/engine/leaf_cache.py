@@ -87,7 +87,7 @@ def server_context(leaf: Leaf, spill: Spill, *, anonymous: bool) -> ssl.SSLConte
     context.set_ciphers(_TLS12_CIPHERS)
     context.set_alpn_protocols(["http/1.1"])
     pem = leaf.key_pem + leaf.cert_chain_pem
-    with _anonymous(pem) if anonymous else spill(pem) as path:
+    with lent(pem, spill, anonymous=anonymous) as path:
         context.load_cert_chain(path)
     return context
 
@@ -95,6 +95,11 @@ def server_context(leaf: Leaf, spill: Spill, *, anonymous: bool) -> ssl.SSLConte
 def anonymous_files() -> bool:
     """Whether this system has files in memory that can be opened by a path (Linux with /proc)."""
     return hasattr(os, "memfd_create") and Path("/proc/self/fd").is_dir()
+
+
+def lent(data: bytes, spill: Spill, *, anonymous: bool) -> AbstractContextManager[str]:
+    """The path of a file that holds ``data`` for as long as it is needed."""
+    return _anonymous(data) if anonymous else spill(data)
 
 
 @contextmanager
