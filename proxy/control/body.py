@@ -45,10 +45,12 @@ def _seconds(value: object) -> object:
     return sum(int(count or 0) * unit for count, unit in zip(match.groups(), _UNITS, strict=True))
 
 
-# pydantic matches in Rust, where ``$`` is the end of the text and never before a last newline.
-_Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]{0,1024}$")]
-_Words = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]{1,1024}$")]
-_Name = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]{1,2048}$")]
+# pydantic matches in Rust, where ``$`` is the end of the text and never before a last newline. Lengths are
+# not the pattern's to say: Rust writes a repetition of so many characters out, into megabytes.
+_PLAIN = r"^[^\x00-\x1f\x7f-\x9f]*$"
+_Line = Annotated[str, Field(pattern=_PLAIN, max_length=1_024)]
+_Words = Annotated[str, Field(pattern=_PLAIN, min_length=1, max_length=1_024)]
+_Name = Annotated[str, Field(pattern=_PLAIN, min_length=1, max_length=2_048)]
 _Count = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
 _Lifetime = Annotated[int, Field(gt=0, le=MAX_TASK_S), BeforeValidator(_seconds)]
 

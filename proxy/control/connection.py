@@ -87,10 +87,11 @@ class _Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002 - the signature is aiohttp's
     ) -> web.StreamResponse:
-        """The answer where the handler has none: it was not asked, because the request is malformed."""
+        """The answer where the handler has none: the request is malformed, or the handler failed."""
         if isinstance(exc, HttpProcessingError):
             answer = response(problem(Why.BAD_REQUEST, "not well-formed HTTP/1.1, or too large"))
         else:
+            self._loop.call_exception_handler({"message": "the control API failed", "exception": exc})
             answer = response(problem(Why.INTERNAL, "the request was not served"))
         answer.force_close()
         return answer

@@ -20,7 +20,7 @@ from proxy.identity.wanted import Wanted, parse_wanted
 from proxy.ports import Answer, Ask
 
 _METHOD = re.compile(r"[A-Z][A-Z-]{0,31}", re.ASCII)
-_MAX_URL = 16_384
+_URL = re.compile(r"[^\ud800-\udfff]{1,16384}")  # a lone surrogate has no bytes
 _MAX_QUOTED = 80
 _METHODS = {
     "/": "GET",
@@ -120,7 +120,7 @@ class AgentDesk:
         method, url = parameters.get("method", ""), parameters.get("url", "")
         if not _METHOD.fullmatch(method):
             return Refusal(Code.DESK_REQUEST, "name the method in capitals: /may?method=GET&url=https://...")
-        if not 0 < len(url) <= _MAX_URL:
+        if not _URL.fullmatch(url):
             return Refusal(
                 Code.DESK_REQUEST,
                 "name the whole URL, percent-encoded: /may?method=GET&url=https%3A%2F%2F...",
