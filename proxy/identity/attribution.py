@@ -1,8 +1,8 @@
 """From evidence to a ``Principal``, on every request anew (the PIP of XACML, for the subject).
 
-What was verified once is remembered by the digest of the token until it runs out. That no link of the
-chain has ended, that every agent is still registered and that nothing of it is revoked is asked each
-time, from memory, so a revocation holds from the next request on.
+What was verified once is remembered by the digest of the token until it runs out, or its issuer has other
+keys. That no link of the chain has ended, that every agent is still registered and that nothing of it is
+revoked is asked each time, from memory, so a revocation holds from the next request on.
 
 The order of the questions: (1) every proof holds by itself; (2) they agree on one agent and one task;
 (3) the agent may prove itself in these ways; (4) nothing of it is revoked; (5) the chain of delegation
@@ -18,6 +18,7 @@ from proxy.identity import proof
 from proxy.identity.arrival import Arrival, Certificate, Fixed, Process
 from proxy.identity.assertion import KeysWanted
 from proxy.identity.delegation import chain, fresh
+from proxy.identity.keyset import KeySet
 from proxy.identity.known import KnownAgents, KnownTasks
 from proxy.identity.presented import Presented
 from proxy.identity.principal import UNOWNED_ENVIRONMENTS, Agent, Link, Method, Principal
@@ -42,8 +43,10 @@ class _Known:
     """A principal as attributed, and how long that may be repeated without looking again."""
 
     principal: Principal
+    since: int
     until: int
     revocations: Revocations
+    keys: tuple[tuple[str, KeySet], ...]
 
 
 class Attributor:
@@ -75,8 +78,9 @@ class Attributor:
         known = self._known.get(key)
         if known is not None:
             if (
-                now < known.until
+                known.since <= now < known.until
                 and known.revocations is self._revocations()
+                and all(self._trust.keys.get(issuer) is keys for issuer, keys in known.keys)
                 and fresh(known.principal.chain, self._tasks, self._agents, now)
             ):
                 return known.principal
@@ -89,8 +93,9 @@ class Attributor:
             # Only what verified is remembered, so nobody can fill the cache with rubbish.
             if len(self._known) >= self._cache_size:
                 del self._known[next(iter(self._known))]
-            until = min(one.until for one in proofs)
-            self._known[key] = _Known(principal, until, self._revocations())
+            since, until = max(one.since for one in proofs), min(one.until for one in proofs)
+            keys = tuple(one.keys for one in proofs if one.keys is not None)
+            self._known[key] = _Known(principal, since, until, self._revocations(), keys)
         return principal
 
     def over(self, principal: Principal, now: int) -> Refusal | None:

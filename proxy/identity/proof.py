@@ -48,17 +48,20 @@ class Trust:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What one piece of evidence says. ``until`` (POSIX seconds) is when it says nothing any more.
+    """What one piece of evidence says, from ``since`` to before ``until`` (POSIX seconds).
 
-    ``scopes`` are those that a session token repeats from its task.
+    ``scopes`` are those that a session token repeats from its task; ``keys`` are the issuer and the keys
+    that it was verified with: it says nothing any more once the issuer has others, or none.
     """
 
     agent: str
     evidence: Evidence
+    since: int
     until: int
     task: str | None = None
     scopes: tuple[str, ...] | None = None
     actors: tuple[Actor, ...] = ()
+    keys: tuple[str, KeySet] | None = None
 
 
 FOREVER = 1 << 62
@@ -66,7 +69,7 @@ FOREVER = 1 << 62
 
 def of_listener(agent: str, issuer: str) -> Proof:
     """The proof that a listener with a fixed identity gives."""
-    return Proof(agent, Evidence(Method.LISTENER, issuer), FOREVER)
+    return Proof(agent, Evidence(Method.LISTENER, issuer), 0, FOREVER)
 
 
 def of_process(process: Process, agents: KnownAgents) -> Proof | Refusal | None:
@@ -78,16 +81,20 @@ def of_process(process: Process, agents: KnownAgents) -> Proof | Refusal | None:
     agent = _one(found, f"the process ({words})")
     if isinstance(agent, Refusal):
         return agent
-    return Proof(agent.id, Evidence(Method.UNIX, "kernel", token_id=words), FOREVER)
+    return Proof(agent.id, Evidence(Method.UNIX, "kernel", token_id=words), 0, FOREVER)
 
 
 def of_certificate(certificate: Certificate, trust: Trust, agents: KnownAgents, now: int) -> Proof | Refusal:
     """The proof that the client certificate of the connection gives."""
+    domain = SCHEME + certificate.trust_domain
+    bundle = trust.keys.get(domain)
+    if bundle is None:
+        return Refusal(Code.IDENTITY_INVALID, f"the trust bundle of {domain} was withdrawn")
     assertion = verify_certificate(certificate, now, trust.max_life)
     if isinstance(assertion, Refusal):
         return assertion
     agent = _one(agents.by_spiffe_id(assertion.subject, Method.X509_SVID), assertion.subject)
-    return agent if isinstance(agent, Refusal) else _asserted(agent, assertion)
+    return agent if isinstance(agent, Refusal) else _asserted(agent, assertion, (domain, bundle))
 
 
 def of_token(token: bytes, trust: Trust, agents: KnownAgents, now: int) -> Proof | Refusal | KeysWanted:
@@ -111,7 +118,8 @@ def _session(signed: SignedClaims) -> Proof:
         token_id=claims.token_id,
         token_sha256=signed.token_sha256,
     )
-    return Proof(claims.subject, evidence, claims.expires_at + LEEWAY_S, claims.task, claims.scopes)
+    since, until = claims.issued_at - LEEWAY_S, claims.expires_at + LEEWAY_S
+    return Proof(claims.subject, evidence, since, until, claims.task, claims.scopes)
 
 
 def _foreign(
@@ -119,7 +127,8 @@ def _foreign(
 ) -> Proof | Refusal | KeysWanted:
     issuer = trust.issuers.get(seen.issuer)
     if issuer is not None:
-        verified = verify_oidc(token, issuer, trust.keys.get(issuer.url), now)
+        name, keys = issuer.url, trust.keys.get(issuer.url)
+        verified = verify_oidc(token, issuer, keys, now)
         if not isinstance(verified, SignedAssertion):
             return verified
         found = agents.by_token(issuer.name, verified.subject, verified.claims)
@@ -128,15 +137,18 @@ def _foreign(
         domain = trust_domain_of(seen.subject) if seen.subject.startswith(SCHEME) else ""
         if domain not in trust.trust_domains:
             return Refusal(Code.IDENTITY_INVALID, "the token is of an issuer that is not configured here")
-        verified = verify_jwt_svid(token, domain, trust.keys.get(domain), trust.audience, now)
+        name, keys = domain, trust.keys.get(domain)
+        verified = verify_jwt_svid(token, domain, keys, trust.audience, now)
         if not isinstance(verified, SignedAssertion):
             return verified
         agent = _one(agents.by_spiffe_id(verified.subject, Method.JWT_SVID), verified.subject)
-    return agent if isinstance(agent, Refusal) else _asserted(agent, verified)
+    assert keys is not None, "nothing verifies without keys"
+    return agent if isinstance(agent, Refusal) else _asserted(agent, verified, (name, keys))
 
 
-def _asserted(agent: Agent, assertion: SignedAssertion) -> Proof:
-    return Proof(agent.id, assertion.evidence, assertion.expires_at, actors=assertion.actors)
+def _asserted(agent: Agent, assertion: SignedAssertion, keys: tuple[str, KeySet]) -> Proof:
+    since, until = assertion.not_before, assertion.expires_at
+    return Proof(agent.id, assertion.evidence, since, until, actors=assertion.actors, keys=keys)
 
 
 def _one(found: tuple[Agent, ...], what: str) -> Agent | Refusal:

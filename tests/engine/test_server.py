@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from proxy.audit.verify import Verified, verify
-from proxy.engine.judge import Fixed
+from proxy.identity.arrival import Fixed
 from proxy.engine.server import Listener
 from proxy.store.tiles import Tiles
 from tests.engine.lines import Elsewhere, ends, line, plain_world, until
