@@ -28,6 +28,7 @@ CREATE TABLE tasks (
     state TEXT NOT NULL CHECK (state IN ('open', 'ended', 'expired', 'revoked')),
     issued_at INTEGER NOT NULL,
     expires_at INTEGER NOT NULL,
+    opened_by TEXT NOT NULL,
     ended_at INTEGER,
     ended_by TEXT NOT NULL DEFAULT '',
     reason TEXT NOT NULL DEFAULT '',

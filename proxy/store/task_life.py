@@ -16,8 +16,8 @@ from proxy.store.task_rows import TaskOverError
 
 _PARENT = "SELECT state, expires_at FROM tasks WHERE id = ?"
 _INSERT = """
-INSERT INTO tasks (id, manifest, parent, agent, state, issued_at, expires_at, seq)
-VALUES (?, ?, ?, ?, 'open', ?, ?, ?)
+INSERT INTO tasks (id, manifest, parent, agent, state, issued_at, expires_at, opened_by, seq)
+VALUES (?, ?, ?, ?, 'open', ?, ?, ?, ?)
 """
 _INSERT_HELD = "INSERT INTO holdings (digest, task, service) VALUES (?, ?, ?)"
 # Below a task that is over nothing is open, save what has expired by the clock alone; UNION ends at a loop.
@@ -50,15 +50,20 @@ class Ending(NamedTuple):
 
 
 def begin(
-    connection: sqlite3.Connection, task: Task, manifest: bytes, holdings: Iterable[Holding], seq: int
+    connection: sqlite3.Connection,
+    task: Task,
+    manifest: bytes,
+    holdings: Iterable[Holding],
+    by: str,
+    seq: int,
 ) -> None:
-    """Insert an open task and what it holds.
+    """Insert an open task and what it holds; ``by`` is who opened it.
 
     :raises TaskOverError: if its parent is not open or ends before it, or an order holds against it.
     """
     _may_begin(connection, task)
     times = task.issued_at, task.expires_at
-    connection.execute(_INSERT, (task.id, manifest, task.parent, task.agent, *times, seq))
+    connection.execute(_INSERT, (task.id, manifest, task.parent, task.agent, *times, by, seq))
     rows = [(holding.placeholder_sha256, holding.task_id, holding.service) for holding in holdings]
     connection.executemany(_INSERT_HELD, rows)
 

@@ -15,9 +15,10 @@ from proxy.credential.placeholder import Holding
 from proxy.identity.principal import Task, TaskState
 from proxy.identity.task import read_task
 
-Row = tuple[str, bytes, str | None, str, str, int, int | None, str, str, int]
+Row = tuple[str, bytes, str | None, str, str, int, str, int | None, str, str, int]
 _ALL = """
-SELECT id, manifest, parent, agent, state, expires_at, ended_at, ended_by, reason, seq FROM tasks
+SELECT id, manifest, parent, agent, state, expires_at, opened_by, ended_at, ended_by, reason, seq
+FROM tasks
 """
 _ONE = _ALL + "WHERE id = ?"
 _ENDED_AT = _ALL + "WHERE seq = ? AND state <> 'open'"
@@ -43,12 +44,16 @@ class TaskOverError(TaskStoreError):
 
 
 class StoredTask(NamedTuple):
-    """A task and its end. ``ended_at`` (POSIX seconds) is None while it is open, the others are empty."""
+    """A task and its end. ``ended_at`` (POSIX seconds) is None while it is open.
+
+    ``ended_by`` and ``opened_by`` say who did it; empty where nobody said.
+    """
 
     task: Task
     ended_at: int | None
     reason: str
     ended_by: str = ""
+    opened_by: str = ""
 
 
 class TaskRows:
@@ -84,11 +89,14 @@ class TaskRows:
         return _held(self._connection.execute(_HELD, (task.id,)), {task.id: task})
 
     def newer_held(self, after: int, since: int, tasks: Mapping[str, Task]) -> tuple[Holding, ...]:
-        """What the tasks hold that ``newer`` gives, and that are all in ``tasks``."""
+        """What the tasks hold that ``newer`` gave, all of them ``tasks``; nothing if all were known."""
+        if tasks.keys() <= self._known.keys():
+            return ()  # a task holds from its start what it ever will
         return _held(self._connection.execute(_NEWER_HELD, (after, since)), tasks)
 
     def _stored(self, row: Row) -> StoredTask:
-        return StoredTask(self._task(row), ended_at=row[6], reason=row[8], ended_by=row[7])
+        opened_by, ended_at, ended_by, reason, _ = row[6:]
+        return StoredTask(self._task(row), ended_at, reason, ended_by, opened_by)
 
     def _task(self, row: Row) -> Task:
         task_id, manifest, parent, agent, word, expires_at, *_ = row

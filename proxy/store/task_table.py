@@ -75,15 +75,15 @@ class TaskStore:
         except (OSError, sqlite3.Error) as error:
             raise TaskStoreError(f"{path} cannot be opened: {error}") from error
 
-    def create(self, task: Task, manifest: bytes, holdings: Iterable[Holding] = ()) -> None:
-        """Keep a new task, the canonical bytes of its manifest, and what it holds.
+    def create(self, task: Task, manifest: bytes, holdings: Iterable[Holding] = (), by: str = "") -> None:
+        """Keep a new task, the canonical bytes of its manifest, what it holds, and who opened it.
 
         :raises TaskExistsError: if the task or a placeholder is already there.
         :raises TaskOverError: if its parent is not open or ends before it, or an order holds against it.
         """
         with self._write() as connection:
-            task_life.begin(connection, task, manifest, holdings, next_seq(connection))
-            if self._get(task.id) != StoredTask(task, None, ""):
+            task_life.begin(connection, task, manifest, holdings, by, next_seq(connection))
+            if self._get(task.id) != StoredTask(task, None, "", opened_by=by):
                 raise TaskStoreError("the task is not the one that its manifest describes")
 
     def end(
@@ -262,5 +262,5 @@ class TaskStore:
                 yield self._connection
         except sqlite3.IntegrityError as error:
             raise TaskExistsError(f"the task is already there: {error}") from error
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeEncodeError) as error:
             raise TaskStoreError(f"{self._path} cannot be written: {error}") from error

@@ -146,14 +146,16 @@ class TaskBook:
             await self._do(lambda _: None, look=True)
             self._served = serves
 
-    async def create(self, task: Task, manifest: bytes, holdings: Iterable[Holding] = ()) -> None:
-        """Keep a new task, the canonical bytes of its manifest, and what it holds, durably.
+    async def create(
+        self, task: Task, manifest: bytes, holdings: Iterable[Holding] = (), by: str = ""
+    ) -> None:
+        """Keep a new task, the canonical bytes of its manifest, what it holds, and who opened it, durably.
 
         :raises TaskOverError: if what it stands on is not open, or revoked.
         :raises TaskStoreError: if it cannot be kept.
         """
         held = tuple(holdings)
-        await self._do(lambda store: store.create(task, manifest, held), look=True)
+        await self._do(lambda store: store.create(task, manifest, held, by), look=True)
 
     async def end(
         self, task_id: str, reason: str, state: TaskState = TaskState.ENDED, by: str = ""

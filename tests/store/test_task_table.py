@@ -194,7 +194,7 @@ def test_the_store_holds_no_secret(store, path):
     }
     mode = connection.execute("PRAGMA journal_mode").fetchone()
     connection.close()
-    life = ["state", "issued_at", "expires_at", "ended_at", "ended_by", "reason", "seq"]
+    life = ["state", "issued_at", "expires_at", "opened_by", "ended_at", "ended_by", "reason", "seq"]
     assert columns == {
         "counter": ["row", "seq", "orders"],
         "tasks": ["id", "manifest", "parent", "agent", *life],
