@@ -126,6 +126,10 @@ def verify_certificate(certificate: Certificate, now: int, max_life_s: int) -> S
         extensions, is_anonymous = leaf.extensions, not list(leaf.subject)
     except (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         return invalid("the client's certificate cannot be read")
+    if (
+        leaf.serial_number < 1
+    ):  # RFC 5280, section 4.1.2.2; newer versions of cryptography do not read it either
+        return invalid("the client's certificate has a serial number that is not positive")
     # (2): a signing certificate never authenticates (section 3.2)
     flaw = _usage_flaw(extensions)
     if flaw:

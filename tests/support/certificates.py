@@ -59,3 +59,79 @@ def _self_signed(hosts: tuple[str, ...]) -> trustme.LeafCert:
         encoding, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
     )
     return trustme.LeafCert(secret, certificate.public_bytes(encoding), [])
+
+
+NO_AUTHORITY = x509.BasicConstraints(ca=False, path_length=None)
+
+
+class SpiffeAuthority:
+    """A small signing authority of a trust domain, which mints good leaves of X.509-SVIDs and bad ones."""
+
+    def __init__(self, trust_domain: str = "example.org") -> None:
+        self.trust_domain = trust_domain
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.name = x509.Name([x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, "SPIFFE")])
+        self.certificate = self.sign(
+            f"spiffe://{trust_domain}",
+            key=self.key,
+            subject=self.name,
+            constraints=x509.BasicConstraints(ca=True, path_length=None),
+            usage=key_usage(digital_signature=False, key_cert_sign=True, crl_sign=True),
+            not_before=PAST,
+            not_after=LATER,
+        )
+
+    def sign(
+        self,
+        *uris: str,
+        not_before: dt.datetime,
+        not_after: dt.datetime,
+        key: ec.EllipticCurvePrivateKey | None = None,
+        subject: x509.Name | None = None,
+        dns: tuple[str, ...] = (),
+        names_critical: bool = True,
+        constraints: x509.BasicConstraints | None = NO_AUTHORITY,
+        usage: x509.KeyUsage | None = None,
+        usage_critical: bool = True,
+        purposes: tuple[x509.ObjectIdentifier, ...] = (
+            x509.ExtendedKeyUsageOID.SERVER_AUTH,
+            x509.ExtendedKeyUsageOID.CLIENT_AUTH,
+        ),
+        has_authority: bool = True,
+        has_usage: bool = True,
+    ) -> x509.Certificate:
+        """A certificate with these URIs, good unless told otherwise. ``purposes`` empty: no such extension."""
+        public = (key or ec.generate_private_key(ec.SECP256R1())).public_key()
+        serial = x509.random_serial_number()
+        subject = x509.Name([]) if subject is None else subject
+        builder = x509.CertificateBuilder(self.name, subject, public, serial, not_before, not_after)
+        names = [x509.UniformResourceIdentifier(uri) for uri in uris] + [x509.DNSName(name) for name in dns]
+        if names:
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=names_critical)
+        if constraints:
+            builder = builder.add_extension(constraints, critical=True)
+        if has_usage:
+            builder = builder.add_extension(usage or key_usage(), critical=usage_critical)
+        if purposes:
+            builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
+        if has_authority:
+            authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
+            builder = builder.add_extension(authority, critical=False)
+        return builder.sign(self.key, hashes.SHA256())
+
+
+def key_usage(
+    *, digital_signature: bool = True, key_cert_sign: bool = False, crl_sign: bool = False
+) -> x509.KeyUsage:
+    """A key usage with these bits."""
+    return x509.KeyUsage(
+        digital_signature=digital_signature,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=key_cert_sign,
+        crl_sign=crl_sign,
+        encipher_only=False,
+        decipher_only=False,
+    )
