@@ -78,10 +78,10 @@ class Server:
 
     # -- cutting --
 
-    def end_task(self, task_id: str) -> None:
+    def end_task(self, task_id: str, refusal: Refusal = _TASK_OVER) -> None:
         """Cut every connection of a task that is over."""
         for connection in list(self._census.by_task.get(task_id, ())):
-            connection.cut(_TASK_OVER)
+            connection.cut(refusal)
 
     def cut(self, reaches: Callable[[Principal], bool], refusal: Refusal) -> Cutting:
         """Cut every connection whose principal is reached; no byte of theirs leaves once this has returned.
