@@ -198,7 +198,7 @@ def _shared(words: tuple[str, ...]) -> tuple[str, ...]:
 
 @lru_cache(maxsize=256)
 def _same(budgets: Budgets) -> Budgets:
-    return NO_BUDGETS if budgets == NO_BUDGETS else budgets
+    return budgets  # the first of all that are equal
 
 
 def _typed(document: dict[str, object], types: dict[str, tuple[type, ...]]) -> bool:

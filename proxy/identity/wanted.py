@@ -143,4 +143,4 @@ def _whole(value: object, name: str, lowest: int, highest: int) -> int | None:
 
 
 def _quoted(name: str) -> str:
-    return ascii(name[:40])  # a lone surrogate has no bytes
+    return repr(name[:40])  # with quotes, and a lone surrogate, which has no bytes, escaped

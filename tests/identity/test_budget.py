@@ -44,6 +44,13 @@ def test_the_budget_of_an_ancestor_is_named_as_such():
     )
 
 
+def test_of_two_spent_budgets_the_nearest_to_the_caller_is_named():
+    chain = pair(Budgets(requests=1), Budgets(requests=1))
+    spending = Spending()
+    assert spending.take(chain) is None
+    assert spending.take(chain) == spent("1 requests of this task")
+
+
 def test_a_request_that_is_refused_takes_nothing():
     above, below = pair(Budgets(requests=5), Budgets(requests=1))
     spending = Spending()
@@ -70,11 +77,14 @@ def test_a_budget_of_octets_ends_when_it_is_used_up():
 
 
 def test_a_ceiling_is_a_budget():
-    world = Family(agent("lead", ceiling=Ceiling(budgets=Budgets(requests=1))))
-    chain = world.links(world.begin("lead", budgets=Budgets(requests=9)))
-    spending = Spending()
-    assert spending.take(chain) is None
-    assert spending.take(chain) == spent("1 requests of this task")
+    for ceiling, words in ((Budgets(requests=1), "1 requests"), (Budgets(octets=1), "1 octets")):
+        world = Family(agent("lead", ceiling=Ceiling(budgets=ceiling)))
+        for budgets in (NO_BUDGETS, Budgets(requests=9, octets=9)):
+            chain = world.links(world.begin("lead", budgets=budgets))
+            spending = Spending()
+            assert spending.take(chain) is None
+            spending.charge(chain, 1)
+            assert spending.take(chain) == spent(f"{words} of this task")
 
 
 def test_what_is_given_back_can_be_taken_again():

@@ -248,6 +248,13 @@ def test_what_is_asked_for_is_given_if_it_is_there():
     assert (child.expires_at, child.budgets, child.depth) == (NOW + 660, Budgets(10, 1000), 0)
 
 
+def test_all_the_time_that_is_left_may_be_asked_for():
+    world = family()
+    child = handed(world, world.begin("lead"), replace(PLAIN, ttl_s=HOUR - 60))
+    assert isinstance(child, Manifest)
+    assert child.expires_at == NOW + HOUR
+
+
 def test_nothing_can_be_handed_on():
     world = family()
     child = handed(world, world.begin("lead"), replace(PLAIN, scopes=(), services=()))
@@ -282,7 +289,7 @@ def test_the_ceiling_of_the_child_narrows_when_it_calls():
         (replace(PLAIN, depth=-1), "the depth is not 0 to 7"),
         (replace(PLAIN, scopes=("admin", "repo:read")), "the scope 'admin' is not one of this task"),
         (replace(PLAIN, services=("npm",)), "the service 'npm' is not one of this task"),
-        (replace(PLAIN, ttl_s=HOUR), "3600 s are longer than the 3540 s that this task has left"),
+        (replace(PLAIN, ttl_s=HOUR - 59), "3541 s are longer than the 3540 s that this task has left"),
         (replace(PLAIN, ttl_s=0), "the lifetime is not 1 s to 366 days"),
         (
             replace(PLAIN, budgets=Budgets(requests=101)),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from proxy.identity.principal import NO_BUDGETS, Budgets, TaskState
+from proxy.identity.principal import Budgets, TaskState
 from proxy.identity.task import (
     MAX_DEPTH,
     MAX_INTEGER,
@@ -106,7 +106,6 @@ def test_tasks_share_what_they_have_in_common():
     one, other = (read_task(octets, TaskState.OPEN) for octets in data)
     for member in ("agent", "scopes", "services", "environment", "budgets", "on_behalf_of", "parent"):
         assert getattr(one, member) is getattr(other, member)
-    assert read_task(manifest_bytes(MANIFEST), TaskState.OPEN).budgets is NO_BUDGETS
 
 
 @given(manifests, manifests)

@@ -135,6 +135,12 @@ def test_a_wrong_member_is_named(changes, named):
     assert refusal.detail.encode()  # it can be printed
 
 
+def test_a_long_name_is_not_said_in_full():
+    refusal = parse_wanted(json.dumps(FULL | {"x" * 4000: 1}).encode())
+    assert isinstance(refusal, Refusal)
+    assert len(refusal.detail) < 100
+
+
 @pytest.mark.parametrize("name", FULL)
 def test_a_member_may_not_be_there_twice(name):
     body = json.dumps(FULL).encode()[:-1] + b"," + json.dumps({name: FULL[name]}).encode()[1:]
