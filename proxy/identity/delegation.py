@@ -21,9 +21,9 @@ from proxy.identity.known import KnownAgents, KnownTasks
 from proxy.identity.principal import Agent, Budgets, Link, Right, Task, TaskState
 from proxy.identity.rights import limits, meet, meet_budgets, own
 from proxy.identity.task import MAX_DEPTH, Manifest, flaw
-from proxy.identity.wanted import Wanted, format_wanted, parse_wanted
+from proxy.identity.wanted import Wanted
 
-__all__ = ["MAX_CHAIN", "Wanted", "chain", "format_wanted", "fresh", "narrow", "parse_wanted"]
+__all__ = ["MAX_CHAIN", "Wanted", "chain", "fresh", "narrow"]
 
 MAX_CHAIN = MAX_DEPTH + 1
 _THIS = "this task"
