@@ -15,8 +15,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
-from proxy.engine.burst import Burst
 from proxy.engine.client_trust import ClientTrust, demand, revocation_lists
+from proxy.engine.counted_alarm import CountedAlarm
 from proxy.engine.leaf import Leaf
 from proxy.engine.leaf_cache import Spill, anonymous_files, lent, server_context
 from proxy.engine.own_certificate import OwnCertificate
@@ -59,7 +59,7 @@ class ListenerTls:
         self._spill = spill
         self._anonymous = anonymous_files()
         self._alarm = alarm
-        self._refusals = Burst(alarm, now)
+        self._refusals = CountedAlarm(alarm, now)
         self._now = now
         self._latest: _Offer | None = None
 

@@ -48,7 +48,7 @@ class Server:
         self.places: list[str] = []
 
     async def listen(self, listeners: Sequence[Listener | UnixListener]) -> None:
-        """Bind every listener, then accept.
+        """Bind every listener, then accept; may be called again for more.
 
         :raises OSError: an address cannot be bound; nothing is left listening.
         """
@@ -66,7 +66,8 @@ class Server:
             for server in self._servers:
                 server.close()
             raise
-        self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
+        if self._sweeper is None:
+            self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
 
     def own(self) -> frozenset[tuple[str, int]]:
         """The listeners' addresses: no request may be relayed to them."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 QUIET = 60.0  # seconds
 
 
-class Burst:
+class CountedAlarm:
     """Tells the first message; what follows within ``QUIET`` seconds is told as a count, with the last of it.
 
     ``now`` is in seconds. Used from one thread.
