@@ -121,7 +121,7 @@ _PLACE = (
 _INSIDE = "Use a public host name, or ask the operator to list host, CIDR and port in upstream.allow_private."
 _ASK = "Do not retry. Ask the operator to allow this call, or choose one that the task may make."
 _LATER = "Retry later; nothing was sent upstream."
-_TOKEN = "Send a valid session token as the password of Proxy-Authorization: Basic, or as Bearer."
+_TOKEN = "Send a valid token as the password of Proxy-Authorization: Basic, or as Bearer."
 
 # fmt: off
 MEANING: dict[Code, Meaning] = {
@@ -165,7 +165,7 @@ MEANING: dict[Code, Meaning] = {
     Code.IDENTITY_MISSING: Meaning(407, _A, "No proxy identity was presented", _DENIED, _TOKEN),
     Code.IDENTITY_INVALID: Meaning(407, _A, "The proxy identity is not valid", _DENIED, _TOKEN),
     Code.IDENTITY_EXPIRED: Meaning(
-        407, _A, "The session token has expired", _DENIED, "Ask for a new task; this one is over."
+        407, _A, "The proof of identity has expired", _DENIED, "Present a fresh one, or ask for a new task."
     ),
     Code.IDENTITY_CONFLICT: Meaning(
         407, _A, "The proofs of identity contradict each other", _DENIED,

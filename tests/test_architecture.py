@@ -24,7 +24,7 @@ CORE = {
     "audit",
 }
 SHELL = {"engine", "broker", "store", "control"}
-JOINTS = {"wiring", "wiring_parts", "wiring_rules", "wiring_tasks", "cli", "__main__", "__init__"}
+JOINTS = {path.stem for path in ROOT.glob("wiring*.py")} | {"cli", "__main__", "__init__"}
 IMPURE = {
     *(
         "asyncio",

@@ -63,6 +63,7 @@ class Connection:
         self._tunnel: Tunnel | None = None
         self._record: Refused | None = None  # a refusal of the whole tunnel, already recorded
         self._over: Refusal | None = None  # why it was cut
+        self._at_desk = False
 
     async def serve(self) -> None:
         """Serve the connection to its end. What it raises is a bug of ours."""
@@ -80,8 +81,13 @@ class Connection:
                 self._census.leave(self, self._principal.agent.id, self._principal.task.id)
 
     def cut(self, refusal: Refusal) -> None:
-        """End the connection now: its task is over, or the drain deadline has passed."""
+        """End the connection now: its task is over, or the drain deadline has passed.
+
+        Whoever ends its own task at the desk is still told so.
+        """
         self._over = refusal
+        if self._at_desk and refusal.code is Code.TASK_ENDED:
+            return
         if self._transfer is not None:
             self._transfer.cut(refusal)
         else:
@@ -178,12 +184,16 @@ class Connection:
 
     async def _desk(self, called: Called, head: RequestHead) -> bool:
         self._wire.deadline = self._terms.now() + self._terms.patience.downstream_idle
-        answer = await desk.serve(self._reading, called, self._terms.desk, self._terms.enforcer)
+        self._at_desk = True
+        try:
+            answer = await desk.serve(self._reading, called, self._terms.desk, self._terms.enforcer)
+        finally:
+            self._at_desk = False
         self._wire.deadline = None
         if isinstance(answer, Refused):
             return await self._say(answer, head.method, keep=_can_continue(head))
         self._wire.write(answer)
-        keep = called.errand.guarded.keep_alive and not self.stopping
+        keep = called.errand.guarded.keep_alive and not self.stopping and self._over is None
         if not keep:
             await reply.linger(self._wire, self._terms.now)
         return keep
@@ -262,7 +272,7 @@ class Connection:
     # -- answers --
 
     async def _say(self, refused: Refused, method: str, *, keep: bool) -> bool:
-        keep = keep and not self.stopping
+        keep = keep and not self.stopping and self._over is None
         self._wire.write(reply.refusal(refused, method=method, keep=keep))
         if not keep:
             await reply.linger(self._wire, self._terms.now)

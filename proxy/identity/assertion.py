@@ -194,7 +194,7 @@ def prove(
     token_id = parsed.claims.get("jti", "")
     if not isinstance(token_id, str) or len(token_id) > MAX_NAME or not token_id.isprintable():
         return invalid("the token's jti is not an id")
-    digest = hashlib.sha256(token).hexdigest()
+    digest = hashlib.sha256(token.rpartition(b".")[0]).hexdigest()  # see Evidence
     return Evidence(method, issuer, key.key_id, token_id, digest, keys.sha256)
 
 

@@ -33,7 +33,7 @@ _ABOVE = "a task that this one was delegated from"
 def chain(task: Task, tasks: KnownTasks, agents: KnownAgents, now: int) -> tuple[Link, ...] | Refusal:
     """The chain that ends in ``task``, its root first; ``now`` is POSIX seconds.
 
-    Refused with AGENT_UNKNOWN, TASK_ENDED, ENVIRONMENT_FOREIGN or CHAIN_INVALID: of several reasons the
+    Refused with AGENT_UNKNOWN, TASK_ENDED, REVOKED, ENVIRONMENT_FOREIGN or CHAIN_INVALID: of several reasons the
     one nearest to the caller, and at one link in this order.
     """
     steps = _climb(task, tasks, agents, now)
@@ -126,7 +126,8 @@ def _climb(
 def _unfit(agent: Agent, task: Task, which: str, now: int) -> Refusal | None:
     """What is wrong with one link by itself (rules 1 and 2)."""
     if task.state is not TaskState.OPEN:
-        return Refusal(Code.TASK_ENDED, f"{which} is {task.state.value}")
+        code = Code.REVOKED if task.state is TaskState.REVOKED else Code.TASK_ENDED
+        return Refusal(code, f"{which} is {task.state.value}")
     if task.expires_at <= now:
         return Refusal(Code.TASK_ENDED, f"{which} has expired")
     if task.environment != agent.environment:

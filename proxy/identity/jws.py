@@ -112,7 +112,7 @@ def verify_session(
     refusal = out_of_time(claims, now, leeway)
     if refusal:
         return refusal
-    return SignedClaims(claims, key_id, hashlib.sha256(token).hexdigest(), seal=_SEAL)
+    return SignedClaims(claims, key_id, hashlib.sha256(token.rpartition(b".")[0]).hexdigest(), seal=_SEAL)
 
 
 def out_of_time(claims: SessionClaims, now: int, leeway: int = LEEWAY_S) -> Refusal | None:

@@ -116,7 +116,8 @@ class Evidence:
 
     Members that a method does not have are "". ``key_id`` is the ``kid`` of a token or the authority key id
     of a certificate; ``token_id`` the ``jti``, the certificate's serial in hex, or ``uid=U pid=P exe=PATH``;
-    ``token_sha256`` is hex over the token as presented or the certificate in DER; ``keys_sha256`` is hex
+    ``token_sha256`` is hex over the certificate in DER, or over the token up to its signature: an ECDSA
+    signature can be written in two ways, and an order to revoke has to reach both. ``keys_sha256`` is hex
     over the document that the verifying key came from.
     """
 

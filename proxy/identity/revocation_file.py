@@ -18,7 +18,7 @@ a file that is read while it is written looks like that.
 
 import re
 from collections.abc import Iterable
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -43,7 +43,7 @@ class _Entry(_Model):
     token: _Id | None = None
     key: _Id | None = None
     issuer: _Id | None = None
-    all: Literal[True] | None = None
+    all: bool | None = None
     reason: _Words = ""
 
     @model_validator(mode="after")

@@ -57,7 +57,7 @@ def test_what_was_signed_is_what_is_asserted():
         SMALL.url,
         key_id="ES256-0",
         token_id="token-1",
-        token_sha256=hashlib.sha256(token).hexdigest(),
+        token_sha256=hashlib.sha256(token.rpartition(b".")[0]).hexdigest(),
         keys_sha256=hashlib.sha256(SMALL.document()).hexdigest(),
     )
 

@@ -89,7 +89,7 @@ class TestJwt:
             DOMAIN,
             key_id="ES256-0",
             token_id="token-1",
-            token_sha256=hashlib.sha256(token).hexdigest(),
+            token_sha256=hashlib.sha256(token.rpartition(b".")[0]).hexdigest(),
             keys_sha256=hashlib.sha256(SMALL.document()).hexdigest(),
         )
 

@@ -156,7 +156,8 @@ def test_a_newer_format_is_not_used(store, path):
 
 
 @pytest.mark.parametrize(
-    "change", [
+    "change",
+    [
         "manifest = replace(manifest, 'coder', 'admin')",
         "manifest = x'00'",
         "id = 't-x'",
