@@ -37,6 +37,7 @@ from proxy.wiring_engine import destinations, judge, leaves, terms
 from proxy.wiring_identity import Foreign, issuer_keys, trust
 from proxy.wiring_parts import SystemClock
 from proxy.wiring_revocation import Consequences
+from proxy.wiring_revocation_file import Followed
 from proxy.wiring_rules import Rules
 from proxy.wiring_tasks import Office
 
@@ -71,6 +72,7 @@ class Parts:
     spending: Spending
     consequences: Consequences
     control: Control | None = None
+    _followed: Followed | None = None
     _keeper: Keeper | None = None
     _sockets: list[Bound] = field(default_factory=list)
 
@@ -85,6 +87,10 @@ class Parts:
         self._keeper = Keeper(self.book, self.spending, self.given.alarm)
         await self.foreign.start()
         self.consequences.attach()
+        if settings.identity.revocations is not None:
+            path = Path(settings.identity.revocations)
+            self._followed = Followed(path, self.book, self.consequences, self.given.alarm)
+            await self._followed.start()
         if self.control is not None:
             await self.control.start()
         await self.server.listen([self._listener(spec) for spec in settings.listen])
@@ -101,6 +107,8 @@ class Parts:
         """Let what runs finish for ``seconds``, cut the rest, and write down what is left to write."""
         if self.control is not None:
             await self.control.close()
+        if self._followed is not None:
+            await self._followed.close()
         await self.server.drain(seconds)
         for bound in self._sockets:
             unix_socket.remove(bound)

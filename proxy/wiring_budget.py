@@ -62,6 +62,9 @@ class Keeper:
         self._spending = spending
         self._alarm = alarm
         self._failed = False
+        self._rows: dict[str, tuple[int, int]] = {}  # not kept yet
+        self._over: list[str] = []
+        book.on_end(lambda task: self._over.append(task.id))
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def close(self) -> None:
@@ -75,12 +78,17 @@ class Keeper:
             await self._keep()
 
     async def _keep(self) -> None:
-        rows = self._spending.changed()
-        if not rows:
+        over, self._over = self._over, []
+        self._rows |= self._spending.changed()
+        for task in over:
+            self._spending.forget(task)
+        if not self._rows:
             return
+        rows, self._rows = self._rows, {}
         try:
             await self._book.keep_usage(rows)
         except TaskStoreError as error:
+            self._rows = rows | self._rows
             if not self._failed:  # once: the numbers are in the log as well
                 self._alarm(f"what tasks have used cannot be kept: {error}")
             self._failed = True
