@@ -5,9 +5,11 @@ was decided is what is sent; nothing is buffered beyond fixed marks; every end o
 it comes about, is recorded once. Refuses to know: what policy says, where credentials come from, how
 the log is kept. ``enforce`` is the seam to those: an engine parses and relays, ``enforce`` judges.
 
-Below ``server`` (listeners) stands ``front`` (one downstream connection), which uses ``intercept``
-(inside CONNECT) and ``relay`` (one call); ``wire``, ``head`` and ``body`` are HTTP/1.1 over TCP and
-TLS; ``dial`` and ``pool`` are the way up.
+Below ``server`` (its ways in are ``listener``) stands ``front`` (one downstream connection), which uses
+``intercept`` (inside CONNECT), ``relay`` (one call) and ``desk`` (a call to the sidecar itself); ``wire``,
+``head`` and ``body`` are HTTP/1.1 over TCP and TLS; ``dial`` and ``pool`` are the way up. ``enforce`` asks
+``judge``, which asks ``caller`` who it is and ``panel`` what the whole chain of delegation may do; ``scribe``
+writes down what came of it.
 
 Decided: heads are cut out before llhttp sees them, and bodies are framed by ``http.framing``, because
 llhttp delivers whatever follows a message in the same call, and so cannot be stopped between two
