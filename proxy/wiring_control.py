@@ -1,6 +1,6 @@
 """The control API, joined to tasks and orders: who is an operator, and what each of their words does.
 
-Operators have the local admin token (``<state>/control.token``, made at the first start) or a token of an
+Operators have the local admin token (``<state>/control/admin.token``, made at the first start) or a token of an
 issuer that ``control.operators`` describes.
 """
 
@@ -30,7 +30,7 @@ from proxy.wiring_revocation import Consequences
 from proxy.wiring_tasks import Office
 
 Alarm = Callable[[str], None]
-TOKEN_FILE = "control.token"  # noqa: S105 - a file's name
+TOKEN_FILE = "admin.token"  # noqa: S105 - a file's name
 _STRANGER = Refusal(Code.IDENTITY_INVALID, "the token is not an operator's")
 
 
@@ -164,7 +164,8 @@ def control_token(state: Path, randomness: Callable[[int], bytes]) -> bytes:
     :raises KeyringError: others can read it, or it cannot be read or written.
     """
     made = load_or_create(
-        private_directory(state) / TOKEN_FILE, lambda: randomness(32).hex().encode("ascii") + b"\n"
+        private_directory(state / "control") / TOKEN_FILE,
+        lambda: randomness(32).hex().encode("ascii") + b"\n",
     )
     return made.strip()
 

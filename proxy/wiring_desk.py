@@ -33,7 +33,7 @@ def make_desk(
         if isinstance(draft, Problem):
             return Refusal(Code.DELEGATION_REFUSED, draft.message)
         try:
-            await book.create(draft.task, draft.manifest, draft.holdings)
+            await book.create(draft.task, draft.manifest, draft.holdings, f"agent:{principal.agent.id}")
         except TaskOverError as error:
             return Refusal(Code.DELEGATION_REFUSED, str(error))
         return Delegated(draft.task, office.token(draft.task), draft.placeholders, draft.variables)
@@ -51,7 +51,8 @@ def make_desk(
         )
 
     async def end(principal: Principal, reason: str) -> int:
-        return await book.end(principal.task.id, reason or f"ended by its agent {principal.agent.id}")
+        by = f"agent:{principal.agent.id}"
+        return len(await book.end(principal.task.id, reason or "ended by its agent", by=by) or ())
 
     return AgentDesk(
         delegate=delegate,

@@ -95,6 +95,17 @@ class TaskStore:
             task_life.end(connection, Kind.TASK, task_id, ending)
             return self._get(task_id)
 
+    def end_all(
+        self, task_id: str, reason: str, now: int, state: TaskState = TaskState.ENDED, by: str = ""
+    ) -> tuple[Task, ...] | None:
+        """As ``end``; returns every task that ended by it, none if it was over. None if there is none."""
+        with self._write() as connection:
+            if self._get(task_id) is None:
+                return None
+            seq = next_seq(connection)
+            task_life.end(connection, Kind.TASK, task_id, task_life.Ending(state, reason, by, now, seq))
+            return tuple(self._tasks.ended_at(seq))
+
     def expire(self, now: int) -> tuple[Task, ...]:
         """End every open task whose time is up; they are returned."""
         with self._write() as connection:

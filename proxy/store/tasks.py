@@ -159,16 +159,15 @@ class TaskBook:
 
     async def end(
         self, task_id: str, reason: str, state: TaskState = TaskState.ENDED, by: str = ""
-    ) -> Task | None:
+    ) -> tuple[Task, ...] | None:
         """End a task and all below it, durably; once this returns, none makes a further call.
 
-        None if there is no such task.
+        Returns those that were open. None if there is no such task.
 
         :raises TaskStoreError: if the end cannot be kept.
         """
         now = int(self._now())
-        stored = await self._do(lambda store: store.end(task_id, reason, now, state, by), look=True)
-        return stored.task if stored else None
+        return await self._do(lambda store: store.end_all(task_id, reason, now, state, by), look=True)
 
     async def revoke(self, order: Order) -> bool:
         """Keep an order, durably; once this returns, nothing it reaches makes a further call.

@@ -142,11 +142,12 @@ async def test_creating_and_ending_in_this_process_hold_at_once(world):
         await book.create(task, data, holdings)
         assert book.get(task.id) == task
         assert world.other.get(task.id).task == task
-        ended = await book.end(task.id, "done")
+        (ended,) = await book.end(task.id, "done")
         assert ended == book.get(task.id)
         assert ended.state is TaskState.ENDED
         await until(lambda: world.ended == [ended])
         assert world.other.get(task.id).reason == "done"
+        assert await book.end(task.id, "again") == ()
         assert await book.end("t-none", "done") is None
         with pytest.raises(TaskStoreError):
             await book.create(task, data, holdings)
