@@ -73,3 +73,10 @@ def test_a_socket_without_a_peer_is_an_error():
 def test_this_system_tells():
     assert peer.supported()
     assert Path("/proc/self/exe").exists()
+
+
+def test_a_kernel_that_gives_no_pidfd_of_the_peer_is_asked_by_process_id():
+    with socket.socket(socket.AF_INET) as other:  # it has no peer, so there is none to give
+        assert peer._executable(other, os.getpid()) == os.path.realpath(sys.executable)
+        assert peer._executable(other, 0) == ""
+        assert peer._executable(other, 1 << 30) == ""
