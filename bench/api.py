@@ -1,6 +1,7 @@
 """The API that is called: HTTP/1.1 over TLS on uvloop and httptools, 1 KiB answers.
 
-``GET /`` answers 1,024 octets. ``GET /download?bytes=N`` streams N. Anything but
+``GET /`` answers 1,024 octets. ``GET /download?bytes=N`` streams N. ``GET /stream`` sends a short piece
+every ``BEAT_S``, as a model that thinks aloud does, and never ends. Anything but
 ``Authorization: Bearer <the real key>`` is answered 401, so a 200 proves that the credential arrived.
 Run as ``python -m bench.api PORT CERTIFICATE KEY``; the key of the API is read from ``BENCH_API_KEY``.
 """
@@ -21,6 +22,9 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n
 ANSWER = OK % len(BODY) + BODY
 DENIED = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"
 BLOCK = memoryview(bytes(256 * 1024))
+BEAT_S = 0.1
+STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+PIECE = b"e\r\ndata: a word\n\n\r\n"
 
 
 class Session(asyncio.Protocol):
@@ -58,6 +62,9 @@ class Session(asyncio.Protocol):
             self._transport.write(DENIED)
         elif self._url == b"/":
             self._transport.write(ANSWER)
+        elif self._url == b"/stream":
+            self._transport.write(STREAM)
+            self._beat()
         else:
             query = parse_qs(self._url.partition(b"?")[2])
             self._left = int(query[b"bytes"][0])
@@ -69,6 +76,11 @@ class Session(asyncio.Protocol):
             piece = BLOCK[: self._left]
             self._left -= len(piece)
             self._transport.write(piece)
+
+    def _beat(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(PIECE)
+            asyncio.get_running_loop().call_later(BEAT_S, self._beat)
 
     def pause_writing(self) -> None:
         self._writable = False

@@ -115,12 +115,12 @@ def drive(callers: Iterable[Caller]) -> None:
         try:
             while left:
                 for caller in ready:
-                    opened = next(caller, -1)
-                    if opened == -1:
+                    fd = next(caller, -1)
+                    if fd == -1:
                         left -= 1
-                    elif opened is not None:
-                        owners[opened] = caller
-                        poll.register(opened, EVENTS)
+                    elif fd is not None:
+                        owners[fd] = caller
+                        poll.register(fd, EVENTS)
                 if left:
                     ready = [owners[fd] for fd, _ in poll.poll(STALL_S)]
                     if not ready:
@@ -134,7 +134,7 @@ def drive(callers: Iterable[Caller]) -> None:
 
 def kept_alive(route: Route, tally: Tally) -> Caller:
     """Calls on one connection, one after the other."""
-    sock = yield from _open(route)
+    sock = yield from opened(route)
     request = route.request()
     with sock:
         more = True
@@ -151,7 +151,7 @@ def fresh(route: Route, tally: Tally) -> Caller:
     more = True
     while more:
         began = time.perf_counter()
-        sock = yield from _open(route)
+        sock = yield from opened(route)
         with sock:
             sock.send(request)
             yield from _answer(sock)
@@ -161,7 +161,7 @@ def fresh(route: Route, tally: Tally) -> Caller:
 
 def download(route: Route, size: int, seconds: list[float]) -> Caller:
     """One download of ``size`` octets; appends the seconds from the request to the last octet."""
-    sock = yield from _open(route)
+    sock = yield from opened(route)
     with sock:
         began = time.perf_counter()
         sock.send(route.request(f"/download?bytes={size}"))
@@ -181,8 +181,8 @@ def download(route: Route, size: int, seconds: list[float]) -> Caller:
         seconds.append(time.perf_counter() - began)
 
 
-def _open(route: Route) -> Generator[int | None, None, ssl.SSLSocket]:
-    """Connect, tunnel if there is a proxy, and shake hands."""
+def opened(route: Route) -> Generator[int | None, None, ssl.SSLSocket]:
+    """Connect, tunnel if there is a proxy, and shake hands; part of a caller."""
     with contextlib.ExitStack() as undo:
         plain = undo.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
         plain.settimeout(0)

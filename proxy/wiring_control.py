@@ -1,7 +1,7 @@
 """The control API, joined to tasks and orders: who is an operator, and what each of their words does.
 
-Operators have the local admin token (``<state>/control/admin.token``, made at the first start) or a token of an
-issuer that ``control.operators`` describes.
+Operators have the local admin token (``<state>/control/admin.token``, made at the first start) or a token
+of an issuer that ``control.operators`` describes.
 """
 
 import asyncio

@@ -70,8 +70,8 @@ def log_seed(keyring: Keyring, log_name: str) -> bytes:
     )
 
 
-def task_event(task: Task) -> dict[str, Json]:
-    """What the log says of a task that starts or ends."""
+def task_event(task: Task, by: str, detail: str) -> dict[str, Json]:
+    """What the log says of a task that starts or ends: ``by`` whom, and in words."""
     return {
         "task": task.id,
         "agent": task.agent,
@@ -88,4 +88,6 @@ def task_event(task: Task) -> dict[str, Json]:
         "expires_at": task.expires_at,
         "manifest_sha256": task.manifest_sha256,
         "state": task.state.value,
+        "by": by,
+        "detail": detail,
     }

@@ -5,7 +5,7 @@ By the time anything here is called, no new request gets through: memory has cha
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
 from proxy.control.operations import RevokeReport
 from proxy.engine.pool import Pool
@@ -42,11 +42,12 @@ class Consequences:
         self._alarm = alarm
         self._releases: dict[str, asyncio.Task[int]] = {}
         self._running: dict[Order, asyncio.Task[RevokeReport]] = {}
+        self._writing: set[asyncio.Task[None]] = set()
         self._lifters: dict[tuple[Kind, str], str] = {}
 
     def attach(self) -> None:
         """From now on, every change of the tasks and orders has its consequences."""
-        self._book.on_open(lambda task: self._scribe.note("task.open", task_event(task)))
+        self._book.on_open(self._opened)
         self._book.on_end(self._ended)
         self._book.on_revoke(self._ordered)
         self._book.on_lift(self._lifted)
@@ -78,13 +79,16 @@ class Consequences:
 
     async def settled(self) -> None:
         """Wait for what is under way."""
-        while self._running or self._releases:
-            await asyncio.wait([*self._running.values(), *self._releases.values()])
+        while waiting := [*self._running.values(), *self._releases.values(), *self._writing]:
+            await asyncio.wait(waiting)
 
     # -- what the book calls --
 
+    def _opened(self, task: Task) -> None:
+        self._write(self._note("task.open", task))
+
     def _ended(self, task: Task) -> None:
-        self._scribe.note("task.end", task_event(task))
+        self._write(self._note("task.end", task))
         self._server.end_task(task.id, _REVOKED if task.state is TaskState.REVOKED else _OVER)
         self._pool.drop(task.agent)
         self._release(task)
@@ -96,7 +100,10 @@ class Consequences:
 
     def _lifted(self, kind: Kind, identity: str) -> None:
         by = self._lifters.get((kind, identity), "another process")
-        self._scribe.note("revocation.lifted", {"kind": kind.value, "id": identity, "by": by})
+        self._scribe.note(
+            "revocation.lifted",
+            {"kind": kind.value, "id": identity, "by": by, "detail": f"{kind.value} {identity} by {by}"},
+        )
 
     async def _carry_out(self, order: Order, tasks: tuple[Task, ...]) -> RevokeReport:
         """Cut whatever the order reaches, wait for its last byte, hand leases back, and tell."""
@@ -129,6 +136,9 @@ class Consequences:
             {
                 "kind": order.kind.value,
                 "id": order.id,
+                "agent": order.id if order.kind is Kind.AGENT else None,
+                "task": order.id if order.kind is Kind.TASK else None,
+                "detail": f"{order.kind.value} {order.id} by {order.ordered_by}: {order.reason}",
                 "reason": order.reason,
                 "ordered_by": order.ordered_by,
                 "ordered_at_ns": str(order.ordered_at_ns),
@@ -139,6 +149,24 @@ class Consequences:
                 "leases": report.leases,
             },
         )
+
+    def _write(self, note: Coroutine[None, None, None]) -> None:
+        writing = asyncio.get_running_loop().create_task(note)
+        self._writing.add(writing)
+        writing.add_done_callback(self._writing.discard)
+
+    async def _note(self, kind: str, task: Task) -> None:
+        """Record a change of a task, with who made it and why as far as the file can be read."""
+        try:
+            stored = await self._book.stored(task.id)
+        except TaskStoreError:
+            stored = None
+        if kind == "task.open":
+            by, detail = (stored.opened_by if stored else ""), task.purpose
+        else:
+            by, detail = (stored.ended_by if stored else ""), (stored.reason if stored else "")
+            detail = f"{task.state.value}: {detail}" if detail else task.state.value
+        self._scribe.note(kind, task_event(task, by, detail))
 
     def _carried_out(self, order: Order, done: "asyncio.Task[RevokeReport]") -> None:
         self._running.pop(order, None)

@@ -144,7 +144,7 @@ def start_task(store: TaskStore, office: Office, asked: TaskAsked, now: int) -> 
     draft = office.draft(asked, now)
     if isinstance(draft, Problem):
         return draft
-    store.create(draft.task, draft.manifest, draft.holdings)
+    store.create(draft.task, draft.manifest, draft.holdings, "cli")
     return Started(draft.task, draft.placeholders, draft.variables, office.token(draft.task))
 
 
@@ -158,7 +158,7 @@ def standing_task(
     draft = office.draft(TaskAsked(agent, purpose, MAX_TASK_S), now, standing=True)
     if isinstance(draft, Problem):
         return draft
-    store.create(draft.task, draft.manifest, draft.holdings)
+    store.create(draft.task, draft.manifest, draft.holdings, "listener")
     return draft.standing
 
 

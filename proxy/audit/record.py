@@ -209,7 +209,7 @@ def parse(entry: bytes) -> Record:
         result=_text(what, "result"),
         code=_text(why, "code") or _text(what, "code"),
         rule=_text(why, "rule"),
-        detail=_text(why, "detail") or _text(what, "detail"),
+        detail=_text(why, "detail") or _text(what, "detail") or _text(body, "detail"),
         method=_text(what, "method"),
         scheme=_text(what, "scheme"),
         host=_text(what, "host"),

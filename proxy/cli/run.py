@@ -149,7 +149,9 @@ async def _run(
     ended.log, sidecar = await _start(prepared)
     task = started.task
     sidecar.book.on_end(lambda over: _tell_expiry(over, task))
-    sidecar.note("task.open", task_event(task))  # it is older than the sidecar, which follows the others
+    sidecar.note(
+        "task.open", task_event(task, "cli", task.purpose)
+    )  # it is older than the sidecar, which follows the others
     try:
         host, port = sidecar.addresses[0]
         bundle = prepared.keyring.bundle_path

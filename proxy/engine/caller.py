@@ -11,7 +11,7 @@ from proxy.http.canonical import Origin
 from proxy.http.message import Headers
 from proxy.identity.arrival import Arrival
 from proxy.identity.assertion import KeysWanted
-from proxy.identity.attribution import Attributor
+from proxy.identity.attribution import Attributor, Unfit
 from proxy.identity.presented import Presented, presented
 from proxy.identity.principal import Principal
 from proxy.ports import Clock, Keys, Tasks
@@ -42,13 +42,14 @@ class Doorman:
         self._tasks = tasks
         self._clock = clock
 
-    async def attribute(self, caller: Caller, headers: Headers) -> Principal | Refusal:
+    async def attribute(self, caller: Caller, headers: Headers) -> Principal | Unfit | Refusal:
         """Who makes this request; looks again, once, for a key or a task that is not known yet."""
         found = self._now(caller, headers)
         if isinstance(found, KeysWanted):
             await self._keys.want(found.issuer, found.key_id)
             found = self._now(caller, headers)
-        if isinstance(found, Refusal) and found.code is Code.TASK_UNKNOWN:
+        refusal = found.refusal if isinstance(found, Unfit) else found
+        if isinstance(refusal, Refusal) and refusal.code is Code.TASK_UNKNOWN:
             await self._tasks.refresh()
             found = self._now(caller, headers)
         if not isinstance(found, KeysWanted):
@@ -59,7 +60,7 @@ class Doorman:
         """Why nothing may leave for this principal any more, although it was allowed to; or None."""
         return self._attributor.over(principal, self._clock.wall_ns() // 1_000_000_000)
 
-    def _now(self, caller: Caller, headers: Headers) -> Principal | Refusal | KeysWanted:
+    def _now(self, caller: Caller, headers: Headers) -> Principal | Unfit | Refusal | KeysWanted:
         shown = presented(headers) if caller.tunnel is None else caller.presented
         if isinstance(shown, Refusal):
             if shown.code is not Code.IDENTITY_MISSING:

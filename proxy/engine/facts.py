@@ -14,10 +14,11 @@ from orjson import Fragment
 from proxy.audit.canonical import Json
 from proxy.credential.placeholder import find, redact
 from proxy.engine import dial
-from proxy.engine.subject import subject
+from proxy.engine.subject import subject, unfit
 from proxy.errors import Refusal
 from proxy.http.canonical import Target
 from proxy.http.message import Headers, values
+from proxy.identity.attribution import Unfit
 from proxy.identity.principal import Link, Principal
 from proxy.policy.decision import Deny, Ruling
 
@@ -53,6 +54,7 @@ class Seen:
 
     peer: str
     principal: Principal | None = None
+    unfit: Unfit | None = None  # identified, and refused all the same
     method: str = ""
     version: str = ""
     authority: str = ""  # see ``asked``; while there is no canonical target
@@ -69,6 +71,8 @@ class Seen:
 def who(seen: Seen) -> dict[str, Json]:
     """Who asked, for which task, on whose behalf, on what evidence."""
     principal = seen.principal
+    if principal is None and seen.unfit is not None:
+        return unfit(seen.unfit) | {"peer": seen.peer}
     if principal is None:
         return {"agent": None, "task": None, "auth": None, "peer": seen.peer}
     return subject(principal) | {"peer": seen.peer}

@@ -21,6 +21,7 @@ from proxy.http.canonical import Host, Origin, Target, parse_connect, parse_targ
 from proxy.http.chunked import ChunkedDecoder
 from proxy.http.guard import METHODS, Guarded, guard_request
 from proxy.http.message import Chunked, Framing, Headers, Length, NoBody, RequestHead, first, values
+from proxy.identity.attribution import Unfit
 from proxy.identity.presented import Presented, presented
 from proxy.identity.principal import Principal
 from proxy.policy.catalogue import Service
@@ -237,6 +238,9 @@ class Judge:
         self, exchange: Exchange, seen: Seen, caller: Caller, headers: Headers
     ) -> Principal | Refusal:
         found = await self._doorman.attribute(caller, headers)
+        if isinstance(found, Unfit):
+            seen.unfit = found
+            return found.refusal
         if isinstance(found, Principal):
             seen.principal = found
             exchange.advance(Step.ATTRIBUTED)

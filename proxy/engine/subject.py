@@ -7,6 +7,7 @@ as long as nothing about it changes.
 from orjson import Fragment
 
 from proxy.audit.canonical import Json, encode_typed
+from proxy.identity.attribution import Unfit
 from proxy.identity.principal import Agent, Evidence, Link, Principal, Task
 
 _SIZE = 1024
@@ -23,6 +24,15 @@ def subject(principal: Principal) -> dict[str, Json]:
         del _kept[next(iter(_kept))]
     _kept[id(principal)] = principal, parts
     return parts
+
+
+def unfit(who: Unfit) -> dict[str, Json]:
+    """The same of somebody who was identified and has no right to call: no chain and no right."""
+    return {
+        "agent": None if who.agent is None else _agent(who.agent),
+        "task": None if who.task is None else _task(who.task),
+        "auth": [_evidence(evidence) for evidence in who.evidence],
+    }
 
 
 def _parts(principal: Principal) -> dict[str, Json]:

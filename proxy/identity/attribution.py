@@ -21,7 +21,15 @@ from proxy.identity.delegation import chain, fresh
 from proxy.identity.keyset import KeySet
 from proxy.identity.known import KnownAgents, KnownTasks
 from proxy.identity.presented import Presented
-from proxy.identity.principal import UNOWNED_ENVIRONMENTS, Agent, Link, Method, Principal
+from proxy.identity.principal import (
+    UNOWNED_ENVIRONMENTS,
+    Agent,
+    Evidence,
+    Link,
+    Method,
+    Principal,
+    Task,
+)
 from proxy.identity.proof import Proof, Trust
 from proxy.identity.revocation import Revocations
 from proxy.identity.task import TASK_ID
@@ -49,6 +57,19 @@ class _Known:
     keys: tuple[tuple[str, KeySet], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Unfit:
+    """Somebody who was identified, and is refused all the same: what the record says of them.
+
+    ``agent`` and ``task`` are None where they are not known here.
+    """
+
+    refusal: Refusal
+    agent: Agent | None
+    task: Task | None
+    evidence: tuple[Evidence, ...]
+
+
 class Attributor:
     """Says who is calling. ``standing`` maps agents to the task they have when they name none."""
 
@@ -72,7 +93,7 @@ class Attributor:
 
     def attribute(
         self, arrival: Arrival, presented: Presented | None, now: int
-    ) -> Principal | Refusal | KeysWanted:
+    ) -> Principal | Unfit | Refusal | KeysWanted:
         """The principal that all evidence speaks for; ``now`` is POSIX seconds."""
         key = _key(arrival, presented)
         known = self._known.get(key)
@@ -151,7 +172,7 @@ class Attributor:
 
     def _agree(
         self, arrival: Arrival, presented: Presented | None, proofs: Sequence[Proof], now: int
-    ) -> Principal | Refusal:
+    ) -> Principal | Unfit | Refusal:
         names = {one.agent for one in proofs}
         if len(names) > 1:
             words = ", ".join(f"{one.evidence.method.value} says {one.agent}" for one in proofs)
@@ -159,18 +180,21 @@ class Attributor:
         agent = self._agents.get(proofs[0].agent)
         if agent is None:
             return Refusal(Code.AGENT_UNKNOWN, "the agent is not in the registry")
+        evidence = tuple(one.evidence for one in proofs)
+        task_id = self._named_task(agent, arrival, presented, proofs)
+        task = None if isinstance(task_id, Refusal) else self._tasks.get(task_id)
         refusal = self._unsuitable(agent, proofs) or self._withdrawn(agent, proofs)
         if refusal is not None:
-            return refusal
-        task_id = self._named_task(agent, arrival, presented, proofs)
+            return Unfit(refusal, agent, task, evidence)
         if isinstance(task_id, Refusal):
-            return task_id
-        links = self._links(agent, task_id, proofs, now)
+            return task_id if task_id is not _NO_TASK else Unfit(task_id, agent, None, evidence)
+        links = self._links(agent, task, proofs, now)
         if isinstance(links, Refusal):
-            return links
+            return Unfit(links, agent, task, evidence)
         actors = tuple(actor for one in proofs for actor in one.actors)
-        principal = Principal(links, tuple(one.evidence for one in proofs), actors)
-        return self._revocations().refusal(principal) or unowned(links) or principal
+        principal = Principal(links, evidence, actors)
+        refusal = self._revocations().refusal(principal) or unowned(links)
+        return principal if refusal is None else Unfit(refusal, agent, task, evidence)
 
     def _unsuitable(self, agent: Agent, proofs: Sequence[Proof]) -> Refusal | None:
         """(3)."""
@@ -197,10 +221,9 @@ class Attributor:
         return next(iter(named), "") or fallback or self._standing.get(agent.id, "") or _NO_TASK
 
     def _links(
-        self, agent: Agent, task_id: str, proofs: Sequence[Proof], now: int
+        self, agent: Agent, task: Task | None, proofs: Sequence[Proof], now: int
     ) -> tuple[Link, ...] | Refusal:
         """(5)."""
-        task = self._tasks.get(task_id)
         if task is None:
             return Refusal(Code.TASK_UNKNOWN, "the task is not known to this sidecar")
         if task.agent != agent.id:

@@ -33,8 +33,8 @@ _ABOVE = "a task that this one was delegated from"
 def chain(task: Task, tasks: KnownTasks, agents: KnownAgents, now: int) -> tuple[Link, ...] | Refusal:
     """The chain that ends in ``task``, its root first; ``now`` is POSIX seconds.
 
-    Refused with AGENT_UNKNOWN, TASK_ENDED, REVOKED, ENVIRONMENT_FOREIGN or CHAIN_INVALID: of several reasons the
-    one nearest to the caller, and at one link in this order.
+    Refused with AGENT_UNKNOWN, TASK_ENDED, REVOKED, ENVIRONMENT_FOREIGN or CHAIN_INVALID: of several
+    reasons the one nearest to the caller, and at one link in this order.
     """
     steps = _climb(task, tasks, agents, now)
     if isinstance(steps, Refusal):

@@ -196,6 +196,13 @@ class TaskBook:
         seq = min(self._unacknowledged.values(), default=self._seq + 1) - 1
         await self._do(lambda store: store.acknowledge(self._boot, seq, connections, at_ns))
 
+    async def stored(self, task_id: str) -> StoredTask | None:
+        """A task as it is kept, with who opened and who ended it; None if there is none.
+
+        :raises TaskStoreError: if it cannot be read.
+        """
+        return await self._do(lambda store: store.get(task_id))
+
     def spent(self) -> dict[str, Spent]:
         """What the open tasks had used before this start."""
         return dict(self._spent)
