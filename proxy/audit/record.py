@@ -140,8 +140,9 @@ class Record:
     ``kind`` is the record's type; ``time`` is POSIX nanoseconds; ``effect`` is ``"allow"`` or ``"deny"``
     of a decision; ``code`` is the reason code of a denial or of an outcome that was not complete;
     ``status`` is a decision's or outcome's HTTP status; ``result`` is an outcome's. ``decision_id`` is
-    the record's own id for a decision. ``raw`` is all of it. A value that became a digest for want of
-    room prints as ``[sha256:...]``.
+    the record's own id for a decision. ``tasks`` are those whose story it belongs to besides ``task``: the
+    tasks above a call's or a delegated task's own, and those that an order ended. ``raw`` is all of it.
+    A value that became a digest for want of room prints as ``[sha256:...]``.
     """
 
     id: str
@@ -164,6 +165,7 @@ class Record:
     path: str
     status: int | None
     decision_id: str
+    tasks: tuple[str, ...]
     raw: Mapping[str, Json]
 
     @property
@@ -216,6 +218,7 @@ def parse(entry: bytes) -> Record:
         port=_number(what, "port") or 0,
         path=_text(what, "path"),
         status=_number(why, "status") if own_id else _number(what, "status"),
+        tasks=_tasks(who, body),
         decision_id=own_id or _text(raw, "decision_id") or _text(body, "decision_id"),
         raw=raw,
     )
@@ -233,6 +236,16 @@ def _object(holder: Mapping[str, Json], key: str) -> Mapping[str, Json]:
 def _name(holder: Mapping[str, Json], key: str) -> str:
     """The id of an agent or a task, whether its object stands here or its id alone."""
     return _text(_object(holder, key), "id") or _text(holder, key)
+
+
+def _tasks(who: Mapping[str, Json], body: Mapping[str, Json]) -> tuple[str, ...]:
+    """The tasks that a record is about besides its own: those above it, or all that an order ended."""
+    chain, ended = who.get("chain"), body.get("tasks")
+    links = chain if isinstance(chain, list) else []
+    above = [_text(link, "task") for link in links if isinstance(link, dict)]
+    listed = ended if isinstance(ended, list) else []
+    named = [*above, _text(body, "parent"), *(task for task in listed if isinstance(task, str))]
+    return tuple(task for task in named if task)
 
 
 def _text(holder: Mapping[str, Json], key: str) -> str:

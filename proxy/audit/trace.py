@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from proxy.audit.record import Record, parse
 
+_OF_A_TASK = ("task.open", "task.end")
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -15,19 +17,26 @@ class Call:
 
 
 def chain(records: Iterable[Record], task: str) -> tuple[Record | Call, ...]:
-    """What belongs to a task, in log order: its events, and its calls at the place of their decisions."""
+    """What belongs to a task and to all that was delegated from it, in log order.
+
+    Its events, and its calls at the place of their decisions. Whoever handed a task on answers for it.
+    """
+    family = {task}
     order: list[Record | str] = []
     decisions: dict[str, Record] = {}
     outcomes: dict[str, Record] = {}
     for record in records:
         if record.decision_id in decisions:
             outcomes[record.decision_id] = record
-        elif record.task != task:
+        elif record.task not in family and family.isdisjoint(record.tasks):
             continue
         elif record.kind == "decision":
+            family.add(record.task)  # it is below one of the family, or one of it
             decisions[record.id] = record
             order.append(record.id)
         else:
+            if record.kind in _OF_A_TASK:
+                family.add(record.task)
             order.append(record)
     return tuple(
         Call(decisions[item], outcomes.get(item)) if isinstance(item, str) else item for item in order

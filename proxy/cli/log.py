@@ -86,7 +86,7 @@ def trace(
             else:
                 print_json({"event": item.raw})
         return
-    columns = ("time", "what", "method", "url", "verdict", "outcome", "status", "detail")
+    columns = ("time", "what", "agent", "method", "url", "verdict", "outcome", "status", "detail")
     print_rows(columns, map(_trace_row, story))
 
 
@@ -204,9 +204,9 @@ def _show_row(entry: Entry) -> tuple[str, ...]:
 
 def _trace_row(item: Record | Call) -> tuple[str, ...]:
     if isinstance(item, Record):
-        return (_time(item), item.kind, "", "", _verdict(item), "", "", item.detail)
+        return (_time(item), item.kind, item.agent, "", "", _verdict(item), "", "", item.detail)
     decision, outcome = item.decision, item.outcome
-    head = (_time(decision), "call", decision.method, decision.url, _verdict(decision))
+    head = (_time(decision), "call", decision.agent, decision.method, decision.url, _verdict(decision))
     if outcome is None:
         return (*head, "", _status(decision), decision.detail)
     how = _verdict(outcome) or "unknown"

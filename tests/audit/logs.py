@@ -53,10 +53,13 @@ class Writer:
         identity = record.ulid(wall, self._count.to_bytes(10, "big"))
         return Stamp(identity, wall, self._count, ORIGIN, self._boot, self._numbers.next(agent))
 
-    def decide(self, agent="a", *, task="t", effect="allow", code=None, path="/", rule="r", detail=""):
+    def decide(
+        self, agent="a", *, task="t", effect="allow", code=None, path="/", rule="r", detail="", chain=()
+    ):
         """A decision; returns its id and its entry."""
         stamp = self.stamp(agent)
         who = {"agent": {"id": agent} if agent else None, "task": {"id": task} if task else None}
+        who |= {"chain": list(chain)} if chain else {}
         what = {"method": "GET", "scheme": "https", "host": "api.example.com", "port": 443, "path": path}
         why = {
             "effect": effect,

@@ -47,6 +47,31 @@ def test_the_chain_of_a_task():
     ]
 
 
+def test_the_chain_of_a_task_goes_on_in_what_was_delegated_from_it():
+    writer = Writer()
+    links = [
+        {"agent": "a", "task": "t1", "grant_sha256": ""},
+        {"agent": "b", "task": "t2", "grant_sha256": ""},
+    ]
+    below, entry = writer.decide(task="t2", agent="b", path="/below", chain=links)
+    _, above = writer.decide(task="t0", agent="z", path="/above")
+    entries = [
+        writer.event("task.open", task="t1", agent="a", parent="t0"),
+        writer.event("task.open", task="t2", agent="b", parent="t1"),
+        entry,
+        above,
+        writer.end(below),
+        writer.event("task.open", task="t3", agent="c", parent="t2"),
+        writer.event("revocation", task="t0", tasks=["t0", "t1", "t2"]),
+        writer.event("task.end", task="t0", agent="z"),
+        writer.event("revocation", agent="x", tasks=["t9"]),
+    ]
+    records = [parse(each) for each in entries]
+    told = [item.decision.path if isinstance(item, Call) else item.kind for item in chain(records, "t1")]
+    assert told == ["task.open", "task.open", "/below", "task.open", "revocation"]
+    assert [item.kind for item in chain(records, "t3")] == ["task.open"]
+
+
 def test_no_chain_of_an_unknown_task():
     assert chain(RECORDS, "t9") == ()
 

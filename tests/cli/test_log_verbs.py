@@ -113,11 +113,11 @@ def test_blocked_json(log):
 
 def test_trace(log):
     _, *rows = lines(run("trace", "t", "--log", log))
-    assert [row[1:7] for row in rows] == [
-        ["call", "GET", "https://api.example.com/fine", "allow", "complete", "200"],
-        ["call", "GET", "https://api.example.com/no", "deny default_deny", "", "403"],
-        ["call", "GET", "https://api.example.com/inside", "allow", "refused dest_private", "403"],
-        ["call", "GET", "https://api.example.com/open", "allow", "", ""],
+    assert [row[1:8] for row in rows] == [
+        ["call", "a", "GET", "https://api.example.com/fine", "allow", "complete", "200"],
+        ["call", "a", "GET", "https://api.example.com/no", "deny default_deny", "", "403"],
+        ["call", "a", "GET", "https://api.example.com/inside", "allow", "refused dest_private", "403"],
+        ["call", "a", "GET", "https://api.example.com/open", "allow", "", ""],
     ]
 
 
