@@ -176,7 +176,6 @@ class Enforcer:
             return await self._refuse(exchange, seen, refusal)
         source, now = caller.arrival.source, self._clock.mono_ns() / 1e9
         wait = self._bursts.failed(source, now)
-        self._tell_bursts(self._bursts.over(now))
         if wait is None:
             refused = await self._refuse(exchange, seen, refusal)
             self._bursts.recorded(source, refused.record_id)
