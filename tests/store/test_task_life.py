@@ -152,14 +152,14 @@ def test_no_delegation_slips_past_a_revocation(path, store, kind):
         with TaskStore.open(path) as own:
             start.wait()
             parent = root
-            for number in range(first, first + 200):
+            for number in range(first, first + 5000):  # far more than fit before the revocation has its turn
                 try:
                     parent = begin(own, number, "coder", parent)
                 except TaskOverError as error:
                     refused.append(str(error))
                     return
 
-    threads = [threading.Thread(target=delegate, args=(first,)) for first in (1000, 2000)]
+    threads = [threading.Thread(target=delegate, args=(first,)) for first in (10_000, 20_000)]
     for thread in threads:
         thread.start()
     start.wait()
