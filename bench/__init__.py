@@ -1,4 +1,4 @@
-"""Side-by-side runs: the same calls, in one run, directly and through each proxy.
+"""Side-by-side runs: the same calls, in one run, directly and through each proxy; and gatepass by itself.
 
 What is promised: every proxy runs on the same core (core 0) and one at a time; the load generator,
 the API and the delaying link share the other core or cores, also when there is no proxy. Every answer
@@ -13,9 +13,13 @@ is checked (status, length, and the API itself checks the credential), and one e
 ``link``        a link with a round-trip time (a process of its own)
 ``machine``     cores, processes, ports, memory
 ``mint``        the run's certificates
+``identity``    the group about callers, orders and tasks, of gatepass alone, with:
+``tokens``      what attribution and decisions cost, in this process, with the parts of ``callers``
+``streams``     how fast an order holds, given by ``order``, a process of its own
+``many_tasks``  what many open tasks cost
 ``targets``     the figures gatepass must reach
 ``report``      the table, and ``bench/latest.json``
 ==============  ==============================================================================
 
-What it refuses to know: what happens inside any of the systems.
+What the side-by-side runs refuse to know: what happens inside any of the systems.
 """

@@ -8,9 +8,9 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from bench import relay
+from bench import identity, relay
 
-GROUPS = {"relay": relay.run}
+GROUPS = {"relay": relay.run, "identity": identity.run}
 
 
 def main() -> int:

@@ -9,11 +9,12 @@ import importlib.util
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from bench.calls import Route, trusting
-from bench.machine import Failed, free_port, running
+from bench.machine import Failed, Started, free_port, running
 from bench.mint import HOST
 from bench.systems import Bed, Standing, System, headers, tunnel
 
@@ -39,33 +40,47 @@ def gatepass(bed: Bed) -> Iterator[Standing]:
     directory = bed.directory / "gatepass"
     told = directory / "task.json"
     if not directory.exists():
-        _write_rules(directory, bed)
-        told.write_text(_start_task(directory))
+        write_rules(directory, bed)
+        told.write_text(start_task(directory))
     task = json.loads(told.read_text())
     [placeholder] = task["placeholders"].values()
-    listen = free_port()
-    _write_config(directory, bed, listen)
-    command = [*PROGRAM, "serve", "--config", str(directory / "gatepass.yaml")]
-    with running(command, listen, bed.cores.proxy, directory / "log.txt") as started:
-        trust = trusting(directory / "state" / "ca.pem")
-        identity = base64.b64encode(f"task:{task['token']}".encode()).decode()
-
-        def route(port: int) -> Route:
-            connect = tunnel(HOST, port, f"Proxy-Authorization: Basic {identity}")
-            return Route(listen, connect, HOST, trust, headers(HOST, port, placeholder))
-
+    with serving(directory, bed) as (started, listen):
+        route = partial(way, directory, listen, task["token"], placeholder)
         yield Standing(route, started.process.pid, started.start_ms)
 
 
-def _write_rules(directory: Path, bed: Bed) -> None:
+@contextlib.contextmanager
+def serving(directory: Path, bed: Bed, **settings: object) -> Iterator[tuple[Started, int]]:
+    """``gatepass serve`` on the rules in ``directory``, and the port it listens on."""
+    listen = free_port()
+    _write_config(directory, bed, listen, settings)
+    command = [*PROGRAM, "serve", "--config", str(directory / "gatepass.yaml")]
+    with running(command, listen, bed.cores.proxy, directory / "log.txt") as started:
+        yield started, listen
+
+
+def way(directory: Path, listen: int, token: str, placeholder: str, port: int) -> Route:
+    """How whoever holds this token and this placeholder gets to a port of the API."""
+    trust = trusting(directory / "state" / "ca.pem")
+    connect = tunnel(HOST, port, f"Proxy-Authorization: {basic(token)}")
+    return Route(listen, connect, HOST, trust, headers(HOST, port, placeholder))
+
+
+def basic(token: str, name: str = "task") -> str:
+    """The credential that a token is presented in."""
+    return "Basic " + base64.b64encode(f"{name}:{token}".encode()).decode()
+
+
+def write_rules(directory: Path, bed: Bed, agents: str = AGENTS, policy: str = POLICY) -> None:
+    """Rules for one service, the API; its key is a file."""
     rules, roots, key = directory / "rules", directory / "roots", directory / "api-key"
     for each in (rules / "policies", rules / "services", roots):
         each.mkdir(parents=True)
     key.touch(mode=0o600)
     key.write_text(bed.api_key)
     (roots / "api.pem").write_bytes(bed.roots.read_bytes())
-    (rules / "agents.yaml").write_text(AGENTS)
-    (rules / "policies" / "bench.cedar").write_text(POLICY)
+    (rules / "agents.yaml").write_text(agents)
+    (rules / "policies" / "bench.cedar").write_text(policy)
     service = {
         "name": "bench",
         "hosts": [HOST],
@@ -79,7 +94,7 @@ def _write_rules(directory: Path, bed: Bed) -> None:
     (rules / "services" / "bench.yaml").write_text(json.dumps(service, indent=2))  # JSON is YAML 1.2
 
 
-def _write_config(directory: Path, bed: Bed, listen: int) -> None:
+def _write_config(directory: Path, bed: Bed, listen: int, settings: Mapping[str, object]) -> None:
     ports = [bed.api_port, bed.link_port]
     config = {
         "state": str(directory / "state"),
@@ -91,11 +106,13 @@ def _write_config(directory: Path, bed: Bed, listen: int) -> None:
             "ports": ports,
             "allow_private": [{"host": HOST, "cidr": "127.0.0.0/8", "port": port} for port in ports],
         },
+        **settings,
     }
     (directory / "gatepass.yaml").write_text(json.dumps(config, indent=2))
 
 
-def _start_task(directory: Path) -> str:
+def start_task(directory: Path) -> str:
+    """What ``gatepass task start --json`` says of a new task of ``bench``."""
     places = ["--state", str(directory / "state"), "--rules", str(directory / "rules")]
     command = [*PROGRAM, "task", "start", *places, "--agent", "bench", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)

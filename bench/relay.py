@@ -43,7 +43,7 @@ def run(console: Console, wanted: Sequence[str], *, quick: bool) -> bool:
     samples: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     failures: list[str] = []
     names = [name for name in SYSTEMS if name in wanted]
-    with tempfile.TemporaryDirectory(prefix="bench-") as directory, _bed(Path(directory)) as bed:
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory, laid_out(Path(directory)) as bed:
         console.print(_notes(bed.cores, plan), highlight=False)
         for name in names:
             if reason := SYSTEMS[name].missing():
@@ -105,7 +105,7 @@ def _rows(name: str, standing: Standing, bed: Bed, plan: Plan, console: Console)
 
 
 @contextlib.contextmanager
-def _bed(directory: Path) -> Iterator[Bed]:
+def laid_out(directory: Path) -> Iterator[Bed]:
     """The API, the link in front of it, and this process away from the proxy's core."""
     cores = Cores.of_this_machine()
     ca = mint.authority(directory, "api-ca")

@@ -46,3 +46,9 @@ RELAY = (
     Target("idle_rss_mb", "idle RSS <= 85 MB", 85, at_least=False),
     Target("start_ms", "start to first accepted connection <= 1,500 ms", 1500, at_least=False),
 )
+IDENTITY = (
+    Target("cached_token_us", "a token that was verified before <= 15 us", 15, at_least=False),
+    Target("revoke_200_ms", "order to last byte, 200 open streams <= 250 ms", 250, at_least=False),
+    Target("tasks_10k_start_s", "start with 10,000 open tasks <= 2 s more", 2, at_least=False),
+    Target("tasks_10k_mb", "memory with 10,000 open tasks <= 60 MB more", 60, at_least=False),
+)
