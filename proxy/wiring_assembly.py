@@ -85,8 +85,8 @@ class Parts:
         settings = self.given.settings
         self.spending.restore({task: Spent(*used) for task, used in self.book.spent().items()})
         self._keeper = Keeper(self.book, self.spending, self.given.alarm)
+        self.consequences.attach()  # before anything is waited for: whoever revokes waits for our word
         await self.foreign.start()
-        self.consequences.attach()
         if settings.identity.revocations is not None:
             path = Path(settings.identity.revocations)
             self._followed = Followed(path, self.book, self.consequences, self.given.alarm)

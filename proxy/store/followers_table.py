@@ -17,6 +17,10 @@ ON CONFLICT (boot) DO UPDATE SET seq = max(seq, excluded.seq), connections = exc
     effective_at_ns = excluded.effective_at_ns
 """
 _ALL = "SELECT boot, pid, seq, connections, effective_at_ns, started FROM followers ORDER BY boot"
+_CARRY_OUT = """
+INSERT OR REPLACE INTO carried_out (boot, seq, connections, effective_at_ns) VALUES (?, ?, ?, ?)
+"""
+_CARRIED_OUT = "SELECT boot, connections, effective_at_ns FROM carried_out WHERE seq = ? ORDER BY boot"
 _STATE, _STARTED = 0, 19  # fields 3 and 22 of /proc/PID/stat, counted after the name
 
 
@@ -34,6 +38,14 @@ class Follower(NamedTuple):
     effective_at_ns: int
 
 
+class CarriedOut(NamedTuple):
+    """What one order came to in one follower: connections cut, and when it was in force (POSIX time)."""
+
+    boot: str
+    connections: int
+    effective_at_ns: int
+
+
 def follow(connection: sqlite3.Connection, boot: str, pid: int) -> None:
     """Enter a follower that has read nothing yet."""
     connection.execute(_FOLLOW, (boot, pid, _started(pid)))
@@ -45,9 +57,20 @@ def acknowledge(connection: sqlite3.Connection, follower: Follower) -> None:
     connection.execute(_ACKNOWLEDGE, (boot, pid, _started(pid), seq, connections, effective_at_ns))
 
 
+def carry_out(connection: sqlite3.Connection, seq: int, done: CarriedOut) -> None:
+    """Note what the order with this number came to in one follower."""
+    connection.execute(_CARRY_OUT, (done.boot, seq, done.connections, done.effective_at_ns))
+
+
+def carried_out(connection: sqlite3.Connection, seq: int) -> tuple[CarriedOut, ...]:
+    """What the order with this number came to in every follower that has told."""
+    return tuple(CarriedOut(*row) for row in connection.execute(_CARRIED_OUT, (seq,)))
+
+
 def leave(connection: sqlite3.Connection, boot: str) -> None:
-    """Strike out a follower."""
+    """Strike out a follower, with what it told of orders."""
     connection.execute("DELETE FROM followers WHERE boot = ?", (boot,))
+    connection.execute("DELETE FROM carried_out WHERE boot = ?", (boot,))
 
 
 def followers(connection: sqlite3.Connection) -> tuple[tuple[Follower, ...], tuple[str, ...]]:

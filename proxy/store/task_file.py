@@ -69,6 +69,13 @@ CREATE TABLE followers (
     connections INTEGER NOT NULL DEFAULT 0,
     effective_at_ns INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
+CREATE TABLE carried_out (
+    boot TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    connections INTEGER NOT NULL,
+    effective_at_ns INTEGER NOT NULL,
+    PRIMARY KEY (boot, seq)
+) WITHOUT ROWID;
 """
 _DROP_1 = "DROP TABLE holdings; DROP TABLE tasks"
 

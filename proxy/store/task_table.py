@@ -16,7 +16,7 @@ from proxy.credential.placeholder import Holding
 from proxy.identity.principal import Task, TaskState
 from proxy.identity.revocation import EVERYTHING, Kind, Order, revoked
 from proxy.store import followers_table, orders_table, task_life, usage_table
-from proxy.store.followers_table import Follower
+from proxy.store.followers_table import CarriedOut, Follower
 from proxy.store.task_file import FormatError, last_seq, next_seq, open_file
 from proxy.store.task_rows import StoredTask, TaskExistsError, TaskRows, TaskStoreError
 from proxy.store.usage_table import Spent
@@ -199,11 +199,20 @@ class TaskStore:
         with self._write() as connection:
             followers_table.follow(connection, boot, os.getpid())
 
-    def acknowledge(self, boot: str, seq: int, connections: int, at_ns: int) -> None:
-        """Say how far this process has come: see ``Follower``."""
+    def acknowledge(
+        self, boot: str, seq: int, connections: int, at_ns: int, order: int | None = None
+    ) -> None:
+        """Say how far this process has come: see ``Follower``. ``order`` is the number of the one it did."""
         with self._write() as connection:
             follower = Follower(boot, os.getpid(), seq, connections, at_ns)
             followers_table.acknowledge(connection, follower)
+            if order is not None:
+                followers_table.carry_out(connection, order, CarriedOut(boot, connections, at_ns))
+
+    def carried_out(self, seq: int) -> tuple[CarriedOut, ...]:
+        """What the order with this number came to, in each follower that had it new and has told."""
+        with self._read():
+            return followers_table.carried_out(self._connection, seq)
 
     def leave(self, boot: str) -> None:
         """Strike this process out: it follows no longer."""
@@ -222,6 +231,11 @@ class TaskStore:
         """What open tasks have used in all boots but this one."""
         with self._read():
             return usage_table.spent(self._connection, boot)
+
+    def used(self, task_id: str) -> Spent | None:
+        """What a task has used in all boots, up to a second ago; None if nothing was ever counted."""
+        with self._read():
+            return usage_table.used(self._connection, task_id)
 
     def keep_usage(self, boot: str, rows: Mapping[str, tuple[int, int]]) -> None:
         """Set what tasks have used in this boot: requests and octets, in all."""

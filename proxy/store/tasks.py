@@ -15,7 +15,7 @@ from typing import Self, TypeVar
 from proxy.credential.placeholder import Holding, digest
 from proxy.identity.principal import Task, TaskState
 from proxy.identity.revocation import EVERYTHING, Kind, Order, Revocations
-from proxy.store.followers_table import Follower
+from proxy.store.followers_table import CarriedOut, Follower
 from proxy.store.known_tasks import KEEP_S, KnownTasks, Move
 from proxy.store.task_rows import StoredTask, TaskExistsError, TaskOverError, TaskStoreError
 from proxy.store.task_table import Changes, Revoked, TaskStore
@@ -24,6 +24,7 @@ from proxy.store.usage_table import Spent
 
 __all__ = [
     "KEEP_S",
+    "CarriedOut",
     "Follower",
     "Revoked",
     "Spent",
@@ -192,9 +193,9 @@ class TaskBook:
 
         :raises TaskStoreError: if that cannot be kept.
         """
-        self._unacknowledged.pop(order, None)
+        done = self._unacknowledged.pop(order, None)
         seq = min(self._unacknowledged.values(), default=self._seq + 1) - 1
-        await self._do(lambda store: store.acknowledge(self._boot, seq, connections, at_ns))
+        await self._do(lambda store: store.acknowledge(self._boot, seq, connections, at_ns, done))
 
     async def stored(self, task_id: str) -> StoredTask | None:
         """A task as it is kept, with who opened and who ended it; None if there is none.
@@ -250,6 +251,9 @@ class TaskBook:
         lifted = self._replace(changes.standing) if changes.standing is not None else []
         if self._on_revoke:
             self._unacknowledged.update((revoked.order, revoked.seq) for revoked in changes.revoked)
+        elif changes.revoked:  # nobody is served yet, so nothing is left to be done
+            told = self._thread.submit(lambda store: store.acknowledge(self._boot, changes.seq, 0, 0))
+            told.add_done_callback(self._written)
         self._tell(self._on_open, [(task,) for task, move in moved if move is Move.BEGAN])
         self._tell(self._on_lift, lifted)
         self._tell(self._on_revoke, [(revoked.order, revoked.tasks) for revoked in changes.revoked])
@@ -274,15 +278,15 @@ class TaskBook:
         expired = self._known.expire(now)
         if expired:
             self._tell(self._on_end, [(task,) for task in expired])
-            self._thread.submit(lambda store: store.expire(int(now))).add_done_callback(self._expired)
+            self._thread.submit(lambda store: store.expire(int(now))).add_done_callback(self._written)
         if self._timer:
             self._timer.cancel()
         due = self._known.next_due()
         wait = None if due is None else min(max(due - now, 0.0), _LONGEST_TIMER_S)
         self._timer = None if wait is None else self._loop.call_later(wait, self._expire)
 
-    def _expired(self, done: Future[tuple[Task, ...]]) -> None:
-        # In the thread. In memory the tasks are over in any case; the file will say so at the next start.
+    def _written(self, done: Future[T]) -> None:
+        # In the thread. In memory it is so in any case; of tasks that are over the next start tells the file.
         error = done.exception()
         if isinstance(error, Exception):
             self._failed(error)

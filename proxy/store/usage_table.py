@@ -23,6 +23,7 @@ _SPENT = """
 SELECT task, sum(requests), sum(octets) FROM usage
 WHERE boot <> ? AND task IN (SELECT id FROM tasks WHERE state = 'open') GROUP BY task
 """
+_USED = "SELECT sum(requests), sum(octets) FROM usage WHERE task = ? GROUP BY task"
 
 
 class Spent(NamedTuple):
@@ -45,3 +46,9 @@ def raise_to(connection: sqlite3.Connection, boot: str, rows: Mapping[str, tuple
 def spent(connection: sqlite3.Connection, boot: str) -> dict[str, Spent]:
     """What each open task has used in all boots but this one; tasks that have used nothing are left out."""
     return {task: Spent(requests, octets) for task, requests, octets in connection.execute(_SPENT, (boot,))}
+
+
+def used(connection: sqlite3.Connection, task_id: str) -> Spent | None:
+    """What a task, open or over, has used in all boots; None if there is nothing about it."""
+    row: tuple[int, int] | None = connection.execute(_USED, (task_id,)).fetchone()
+    return None if row is None else Spent(*row)

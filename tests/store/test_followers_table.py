@@ -11,7 +11,7 @@ import pytest
 
 from proxy.identity.revocation import Kind
 from proxy.store.task_table import TaskStore
-from proxy.store.tasks import Follower
+from proxy.store.tasks import CarriedOut, Follower
 from tests.store.making import NOW, NS, Clock, begin, following, order, until
 
 
@@ -65,6 +65,30 @@ async def test_a_later_order_that_is_done_first_does_not_speak_for_the_earlier(p
         assert store.followers()[0].seq < first
         await book.acknowledge(heard[0], 2, 2)
         assert store.followers()[0].seq == last
+
+
+async def test_what_an_order_came_to_is_told_of_that_order_alone(path, store):
+    async with following(path, Clock(), boot="a") as one, following(path, Clock(), boot="b") as other:
+        heard: dict[str, list] = {"a": [], "b": []}
+        one.on_revoke(lambda given, _: heard["a"].append(given))
+        other.on_revoke(lambda given, _: heard["b"].append(given))
+        first = store.revoke(order(Kind.AGENT, "coder")).seq
+        last = store.revoke(order(Kind.KEY, "k")).seq
+        await until(lambda: [len(each) for each in heard.values()] == [2, 2])
+        assert store.carried_out(first) == ()
+        await one.acknowledge(heard["a"][1], 1, 11)
+        await one.acknowledge(heard["a"][0], 2, 12)
+        await other.acknowledge(heard["b"][0], 3, 13)
+        assert store.carried_out(first) == (CarriedOut("a", 2, 12), CarriedOut("b", 3, 13))
+        assert store.carried_out(last) == (CarriedOut("a", 1, 11),)
+    assert store.carried_out(first) == ()  # they have been struck out
+
+
+async def test_a_follower_that_has_nobody_to_cut_yet_says_so_itself(path, store):
+    async with following(path, Clock()):  # nobody has asked to be told of orders
+        seq = store.revoke(order(Kind.AGENT, "coder")).seq
+        await until(lambda: store.followers()[0].seq >= seq)
+        assert store.carried_out(seq) == ()
 
 
 async def test_the_process_that_revokes_is_a_follower_too(path, store):

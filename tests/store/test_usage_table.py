@@ -50,6 +50,15 @@ def test_what_is_not_in_the_file_is_passed_over_and_what_is_over_left_out(store)
     assert store.spent("b") == {known.id: Spent(2, 2)}
 
 
+def test_what_one_task_has_used_is_known_also_when_it_is_over(store):
+    task, idle = begin(store, 1), begin(store, 2)
+    store.keep_usage("a", {task.id: (1, 10)})
+    store.keep_usage("b", {task.id: (2, 20)})
+    store.end(task.id, "done", NOW)
+    assert store.used(task.id) == Spent(3, 30)
+    assert store.used(idle.id) is None
+
+
 async def test_a_restart_knows_what_was_spent_before_it(path, store):
     task = begin(store, 1)
     async with following(path, Clock(), boot="one") as book:
