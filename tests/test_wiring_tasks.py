@@ -1,24 +1,29 @@
 """How a task begins: nothing is handed out before it is durable."""
 
 import sqlite3
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from proxy.control.operations import TaskAsked
 from proxy.credential.binding import Binding, HeaderSurface
 from proxy.credential.placeholder import digest, find
-from proxy.errors import Refusal
+from proxy.errors import Code, Refusal
+from proxy.identity.arrival import Arrival
 from proxy.identity.attribution import Attributor
 from proxy.identity.claims import MAX_SESSION_S
 from proxy.identity.presented import Presented
-from proxy.identity.principal import Agent, Principal
+from proxy.identity.principal import Agent, Budgets, Ceiling, Principal
 from proxy.identity.registry import Registry
+from proxy.identity.task import make_task, parse_manifest, task_id
 from proxy.policy.catalogue import Service
 from proxy.problems import Problem
 from proxy.store.keyring import Keyring
 from proxy.store.tasks import TaskStore, TaskStoreError
-from proxy.wiring_tasks import Standing, Started, standing_task, start_task
+from proxy.wiring_tasks import Office, Standing, Started, standing_task, start_task
+from tests.support.believing import sessions_of
 
 NOW = 1_800_000_000
 CODER = Agent("coder", "development", "low", "ada", "grace", "fixes issues")
@@ -56,33 +61,29 @@ class World:
             service("prod", "PROD_KEY", environments=("production",)),
         ]
         self.drawn = 0
+        self.depth = 3
 
     def randomness(self, octets: int) -> bytes:
         self.drawn += 1
         return self.drawn.to_bytes(octets, "big")
 
+    @property
+    def office(self) -> Office:
+        return Office(self.keyring, self.registry, tuple(self.services), self.randomness, self.depth)
+
     def start(self, **changes: object) -> Started | Problem:
-        wishes = {"agent": None, "purpose": "p", "ttl_s": 600, "scopes": (), "on_behalf_of": None} | changes
-        return start_task(
-            self.store,
-            self.keyring,
-            self.registry,
-            self.services,
-            now=NOW,
-            randomness=self.randomness,
-            **wishes,
-        )
+        wishes = {"agent": "", "purpose": "p", "ttl_s": 600} | changes
+        return start_task(self.store, self.office, TaskAsked(**wishes), NOW)
 
     def standing(self, agent: str) -> Standing | Problem:
-        return standing_task(
-            self.store,
-            self.registry,
-            self.services,
-            agent=agent,
-            purpose="",
-            now=NOW,
-            randomness=self.randomness,
-        )
+        return standing_task(self.store, self.office, agent=agent, purpose="", now=NOW)
+
+    def attribute(self, started: Started, keyring: Keyring | None = None):
+        """Who the token says is calling."""
+        trust = sessions_of(keyring or self.keyring)
+        attributor = Attributor(trust, self.registry, {started.task.id: started.task})
+        token = Presented("basic", started.token.encode())
+        return attributor.attribute(Arrival("127.0.0.1:1", "127.0.0.1"), token, NOW)
 
 
 @pytest.fixture
@@ -99,19 +100,17 @@ def test_the_token_attributes_a_call_to_the_task(world):
     assert (task.issued_at, task.expires_at, task.environment) == (NOW, NOW + 600, "development")
     stored = world.store.get(task.id)
     assert stored.task == task
-    keys = world.keyring
-    tasks = {task.id: stored.task}
-    attributor = Attributor(keys.verifying_keys, keys.issuer, keys.audience, world.registry, tasks)
-    principal = attributor.attribute(Presented("basic", started.token.encode()), "127.0.0.1:1", NOW)
+    assert stored.opened_by == "cli"
+    principal = world.attribute(started)
     assert isinstance(principal, Principal)
     assert principal.task == task
 
 
 def test_a_token_of_one_sidecar_is_refused_by_another(world, tmp_path):
     started = world.start()
-    keys = Keyring.open(tmp_path / "other")
-    attributor = Attributor(keys.verifying_keys, keys.issuer, keys.audience, world.registry, {})
-    assert isinstance(attributor.attribute(Presented("basic", started.token.encode()), "p", NOW), Refusal)
+    refusal = world.attribute(started, Keyring.open(tmp_path / "other"))
+    assert isinstance(refusal, Refusal)
+    assert refusal.code is Code.IDENTITY_INVALID
 
 
 def test_placeholders_for_every_bound_service_of_the_agent_s_environment(world):
@@ -167,6 +166,67 @@ def test_what_is_wrong_is_said_and_nothing_is_kept(world, wish):
     assert isinstance(problem, Problem)
     assert problem.line is None
     assert world.store.list() == ()
+
+
+def test_what_an_agent_is_given_at_most(world):
+    ceiling = Ceiling(("read",), ("forge",), Budgets(10, 1000))
+    world.registry = Registry.of([replace(CODER, ceiling=ceiling)])
+    for wish, words in (
+        ({"scopes": ("write",)}, "the scope 'write' is above the ceiling of coder"),
+        ({"services": ("forge", "mail")}, "the service 'mail' is above the ceiling of coder"),
+        ({"budgets": Budgets(11)}, "a budget of 11 requests is above the ceiling of coder, which is 10"),
+        ({"budgets": Budgets(octets=1001)}, "a budget of 1001 octets is above"),
+    ):
+        assert words in world.start(**wish).message
+    assert world.store.list() == ()
+    started = world.start(scopes=("read",), budgets=Budgets(10, 1000))
+    assert isinstance(started, Started)
+    assert set(started.placeholders) == {"forge"}  # not named, and cut off all the same
+
+
+def test_a_ceiling_that_is_empty_gives_nothing(world):
+    world.registry = Registry.of([replace(CODER, ceiling=Ceiling((), ()))])
+    assert isinstance(world.start(scopes=("read",)), Problem)
+    assert isinstance(world.start(services=("forge",)), Problem)
+    assert world.start().placeholders == {}
+
+
+def test_a_task_has_placeholders_for_its_services_alone(world):
+    started = world.start(services=("open", "mail", "mail"))
+    assert started.task.services == ("mail", "open")
+    assert set(started.placeholders) == {"mail"}
+    assert world.start(services=()).placeholders == {}
+    assert "no service 'mial'" in world.start(services=("mial",)).message
+
+
+def test_nobody_works_in_production_for_whom_nobody_answers(world):
+    for lacking in ({"business_owner": ""}, {"data_owner": ""}):
+        world.registry = Registry.of([replace(DEPLOYER, **lacking)])
+        assert world.start().message == (
+            "nobody answers for deployer: name its business_owner and data_owner (production)"
+        )
+        assert isinstance(world.standing("deployer"), Problem)
+        world.registry = Registry.of([replace(CODER, **lacking)])
+        assert isinstance(world.start(), Started)
+    assert {stored.task.agent for stored in world.store.list()} == {"coder"}
+
+
+def test_how_often_a_task_may_be_delegated_on(world):
+    assert world.start().task.depth == 3
+    assert world.start(depth=0).task.depth == 0
+    world.depth = 1
+    assert world.start().task.depth == 1
+    assert world.start(depth=7).task.depth == 7  # whoever starts it says otherwise
+    assert "depth" in world.start(depth=8).message
+
+
+def test_what_was_agreed_is_in_the_task_and_under_its_id(world):
+    task = world.start(ticket="OPS-7", approver="grace", budgets=Budgets(5)).task
+    assert (task.ticket, task.approver, task.budgets, task.parent) == ("OPS-7", "grace", Budgets(5), None)
+    with sqlite3.connect(world.path) as file:
+        ((manifest,),) = file.execute("SELECT manifest FROM tasks")
+    assert task_id(manifest) == task.id
+    assert make_task(parse_manifest(manifest)) == task
 
 
 def test_two_services_cannot_fill_one_variable(world):

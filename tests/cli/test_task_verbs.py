@@ -9,12 +9,14 @@ import pytest
 from typer.testing import CliRunner
 
 from proxy.cli.task import app
+from proxy.identity.arrival import Arrival
 from proxy.identity.attribution import Attributor
 from proxy.identity.presented import Presented
 from proxy.identity.principal import Agent, Principal
 from proxy.identity.registry import Registry
 from proxy.store.keyring import Keyring
 from proxy.store.tasks import TaskStore
+from tests.support.believing import sessions_of
 from tests.support.demo_rules import agent, from_env, permit, service, write_rules
 
 RUNNER = CliRunner()
@@ -86,9 +88,10 @@ def test_the_token_it_prints_counts(world):
     assert task.expires_at - task.issued_at == 9000
     keys = Keyring.open(world.state)
     registry = Registry.of([Agent("coder", "development", "standard", "a", "b")])
-    attributor = Attributor(keys.verifying_keys, keys.issuer, keys.audience, registry, {task.id: task})
+    attributor = Attributor(sessions_of(keys), registry, {task.id: task})
     presented = Presented("basic", started["token"].encode())
-    assert isinstance(attributor.attribute(presented, "127.0.0.1:1", task.issued_at), Principal)
+    arrival = Arrival("127.0.0.1:1", "127.0.0.1")
+    assert isinstance(attributor.attribute(arrival, presented, task.issued_at), Principal)
 
 
 @pytest.mark.parametrize(
