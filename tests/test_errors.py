@@ -20,6 +20,7 @@ def test_407_is_identity_and_nothing_else() -> None:
         Code.IDENTITY_MISSING,
         Code.IDENTITY_INVALID,
         Code.IDENTITY_EXPIRED,
+        Code.IDENTITY_CONFLICT,
     }
 
 

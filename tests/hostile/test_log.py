@@ -66,7 +66,7 @@ async def test_e4_the_disk_fails_while_a_call_runs(tmp_path):
         await client.send(inside(w, "/next"))
         assert (await client.read_response()).json()["code"] == Code.LOG_UNAVAILABLE
         assert [each.target for each in w.upstream.requests] == ["/slow"]
-        await w.sidecar.enforcer.settled()
+        await w.sidecar.parts.enforcer.settled()
         assert any("outcome" in alarm for alarm in w.alarms)
 
 

@@ -87,7 +87,8 @@ def test_the_end_of_any_link_ends_the_chain(which, words, state):
     tasks = three(world)
     ended = world.swap(tasks[which], state=state)
     leaf = ended if which == 2 else tasks[-1]
-    assert refused(world, leaf) == (Code.TASK_ENDED, f"{words} is {state.value}")
+    code = Code.REVOKED if state is TaskState.REVOKED else Code.TASK_ENDED
+    assert refused(world, leaf) == (code, f"{words} is {state.value}")
 
 
 def test_time_ends_the_chain():

@@ -80,7 +80,7 @@ def test_what_was_signed_is_read_back():
     assert isinstance(signed, SignedClaims)
     assert signed.claims == CLAIMS
     assert signed.key_id == KEY.key_id
-    assert signed.token_sha256 == hashlib.sha256(token).hexdigest()
+    assert signed.token_sha256 == hashlib.sha256(token.rpartition(b".")[0]).hexdigest()
 
 
 def test_the_forge_of_these_tests_makes_tokens_that_count():
@@ -104,12 +104,16 @@ def test_signed_claims_cannot_be_made_by_hand():
         replace(signed, claims=replace(CLAIMS, subject="admin"))
 
 
+def _takes_seal(node: ast.ImportFrom) -> bool:
+    return any(alias.name == "_SEAL" for alias in node.names)
+
+
 def test_only_jws_knows_the_seal():
     users = [
         path.name
         for path in Path(proxy.__path__[0]).rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
-        if (isinstance(node, ast.alias) and node.name == "_SEAL")
+        if (isinstance(node, ast.ImportFrom) and node.module == "proxy.identity.jws" and _takes_seal(node))
         or (isinstance(node, ast.Attribute) and node.attr == "_SEAL")
         or (isinstance(node, ast.Call) and getattr(node.func, "id", "") == "SignedClaims")
     ]
