@@ -120,6 +120,7 @@ class Foreign:
             spill=self._keyring.spill,
             alarm=self._alarm,
             now=asyncio.get_running_loop().time,
+            max_life=wanted.max_life,
         )
         self._tls.append((domain, made))
         self._refresh(domain)

@@ -36,8 +36,9 @@ class _Offer(NamedTuple):
 class ListenerTls:
     """See the module. ``update`` must be called with the bundle's authorities before anybody can connect.
 
-    ``crl`` is a PEM file, read again when it changes. ``spill`` is needed where there are no files in
-    memory. ``now`` is in seconds and the clock of the wires' deadlines.
+    ``crl`` is a PEM file, read again when it changes; without it a client's certificate may live for
+    ``max_life`` seconds. ``spill`` is needed where there are no files in memory. ``now`` is in seconds and
+    the clock of the wires' deadlines.
 
     :raises OSError: ``crl`` cannot be read. :raises ValueError: it holds no revocation list.
     """
@@ -51,8 +52,10 @@ class ListenerTls:
         spill: Spill,
         alarm: Callable[[str], None],
         now: Callable[[], float],
+        max_life: int = 86_400,
     ) -> None:
         self._trust_domain = trust_domain
+        self._max_life = max_life
         self._own = own
         self._authorities: tuple[bytes, ...] = ()
         self._crl = None if crl is None else Watched((crl,), lambda pem: revocation_lists(*pem), alarm)
@@ -110,7 +113,7 @@ class ListenerTls:
             self._refuse(wire, "the trust bundle has changed in the meantime")
             wire.abort()
             return None
-        return Certificate(der, self._trust_domain, trust.crl is not None)
+        return Certificate(der, self._trust_domain, trust.crl is not None, self._max_life)
 
     def _refuse(self, wire: Wire, why: str) -> None:
         self._refusals.tell(f"{wire.peer}: the TLS handshake failed: {why}")

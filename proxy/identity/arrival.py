@@ -27,12 +27,14 @@ class Process:
 class Certificate:
     """The client certificate of a TLS connection: its chain was verified against ``trust_domain``'s bundle.
 
-    ``der`` is the leaf. ``crl`` says whether a revocation list was consulted.
+    ``der`` is the leaf. ``crl`` says whether a revocation list was consulted; where none was, the leaf may
+    live for ``max_life`` seconds at most.
     """
 
     der: bytes
     trust_domain: str
     crl: bool
+    max_life: int = 86_400
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,8 +32,7 @@ class ForeignKeys(Protocol):
 class Trust:
     """Whom to believe. ``issuers`` by URL; ``trust_domains`` by SPIFFE ID (``spiffe://example.org``).
 
-    ``session_audience`` is what session tokens name, ``audience`` what JWT-SVIDs name; ``max_life`` is
-    how many seconds a certificate may live that no revocation list covers.
+    ``session_audience`` is what session tokens name, ``audience`` what JWT-SVIDs name.
     """
 
     session_keys: VerifyingKeys
@@ -43,7 +42,6 @@ class Trust:
     trust_domains: frozenset[str]
     audience: str
     keys: ForeignKeys
-    max_life: int = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +88,7 @@ def of_certificate(certificate: Certificate, trust: Trust, agents: KnownAgents, 
     bundle = trust.keys.get(domain)
     if bundle is None:
         return Refusal(Code.IDENTITY_INVALID, f"the trust bundle of {domain} was withdrawn")
-    assertion = verify_certificate(certificate, now, trust.max_life)
+    assertion = verify_certificate(certificate, now, certificate.max_life)
     if isinstance(assertion, Refusal):
         return assertion
     agent = _one(agents.by_spiffe_id(assertion.subject, Method.X509_SVID), assertion.subject)

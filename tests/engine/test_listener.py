@@ -72,7 +72,14 @@ class Site:
 
 
 @contextlib.asynccontextmanager
-async def site(directory: Path, *, crl: bool = False, upstream: Upstream | None = None, **settings: object):
+async def site(
+    directory: Path,
+    *,
+    crl: bool = False,
+    upstream: Upstream | None = None,
+    max_life: int | None = None,
+    **settings: object,
+):
     authority = Authority()
     known = shown(directory, authority)
     bundle, lists = directory / "bundle.pem", directory / "crl.pem"
@@ -80,6 +87,7 @@ async def site(directory: Path, *, crl: bool = False, upstream: Upstream | None 
     lists.write_bytes(revocations(authority))
     ways = [{"method": "session"}, {"method": "x509-svid", "id": AGENT}]
     tls = {"trust_domain": DOMAIN, **({"crl": str(lists)} if crl else {})}
+    tls |= {} if max_life is None else {"max_life": max_life}
     async with world(
         directory,
         upstream=upstream,
@@ -104,6 +112,21 @@ async def test_a_call_is_attributed_to_the_certificate(tmp_path):
         assert evidence["token_id"] == f"{s.shows.chain[0].serial_number:x}"
         assert decision.raw["who"]["peer"].startswith("127.0.0.1:")
         assert s.w.sidecar.server.places == [f"https://127.0.0.1:{s.w.address[1]}"]
+
+
+@pytest.mark.parametrize(
+    ("max_life", "crl", "status"), [(7200, False, 407), (7200, True, 200), (10_800, False, 200)]
+)
+async def test_how_long_a_certificate_may_live_is_the_listeners_to_say(tmp_path, max_life, crl, status):
+    """The agent's lives for three hours."""
+    async with site(tmp_path, max_life=max_life, crl=crl) as s, await s.client() as client:
+        answer = await client.open_tunnel(s.w.authority, s.task)
+        assert answer.status == status
+        assert [each.detail for each in s.w.decisions] == (
+            []
+            if status == 200
+            else ["the client's certificate lives for more than 7200 seconds, and there is no CRL"]
+        )
 
 
 async def test_an_absolute_form_request_is_under_one_tls_alone(tmp_path):
