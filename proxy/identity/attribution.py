@@ -187,7 +187,10 @@ class Attributor:
         if refusal is not None:
             return Unfit(refusal, agent, task, evidence)
         if isinstance(task_id, Refusal):
-            return task_id if task_id is not _NO_TASK else Unfit(task_id, agent, None, evidence)
+            if task_id is not _NO_TASK:
+                return task_id
+            # Whoever nobody answers for has no standing task, and the reason is that.
+            return Unfit(_unanswered(agent) or task_id, agent, None, evidence)
         links = self._links(agent, task, proofs, now)
         if isinstance(links, Refusal):
             return Unfit(links, agent, task, evidence)
@@ -235,23 +238,17 @@ class Attributor:
 
 def unowned(links: Sequence[Link]) -> Refusal | None:
     """(6): outside development and staging nobody calls for whom nobody answers."""
-    for link in links:
-        agent = link.agent
-        if agent.environment in UNOWNED_ENVIRONMENTS or (agent.business_owner and agent.data_owner):
-            continue
-        lacking = " and no ".join(
-            name
-            for name, owner in (
-                ("business owner", agent.business_owner),
-                ("data owner", agent.data_owner),
-            )
-            if not owner
-        )
-        return Refusal(
-            Code.AGENT_UNOWNED,
-            f"{agent.id} has no {lacking}, and in {agent.environment} nothing leaves without",
-        )
-    return None
+    return next((refusal for link in links if (refusal := _unanswered(link.agent)) is not None), None)
+
+
+def _unanswered(agent: Agent) -> Refusal | None:
+    if agent.environment in UNOWNED_ENVIRONMENTS or (agent.business_owner and agent.data_owner):
+        return None
+    owners = (("business owner", agent.business_owner), ("data owner", agent.data_owner))
+    lacking = " and no ".join(name for name, owner in owners if not owner)
+    return Refusal(
+        Code.AGENT_UNOWNED, f"{agent.id} has no {lacking}, and in {agent.environment} nothing leaves without"
+    )
 
 
 def _key(arrival: Arrival, presented: Presented | None) -> Key:
