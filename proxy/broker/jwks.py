@@ -27,7 +27,7 @@ MISSING_MAX = 256
 STALE_S = 86_400.0
 EARLY_S = 30.0  # a document is fetched again this long before it runs out,
 AT_LEAST_EVERY_S = 43_200.0  # and early enough for an outage to be noticed and mended before STALE_S
-FILE_S = 30.0
+FILE_S = 2.0  # whoever takes an authority out of a file means it to hold at once
 RETRY_S, RETRY_MAX_S = 30.0, 300.0
 TOLD_KEYS, TOLD_CHARACTERS = 32, 128  # so that a record of a change is small, whatever the issuer publishes
 
@@ -228,7 +228,8 @@ class IssuerKeys:
     def _failed(self, entry: _Entry, why: Refusal) -> None:
         now = self._now()
         entry.failures += 1
-        entry.due = now + min(RETRY_S * 2 ** min(entry.failures - 1, 10), RETRY_MAX_S)
+        pause = min(RETRY_S * 2 ** min(entry.failures - 1, 10), RETRY_MAX_S)
+        entry.due = now + (pause if entry.source.keys_file is None else FILE_S)
         issuer = entry.source.issuer
         if entry.failures == 1:
             stale = entry.usable(now) is not None

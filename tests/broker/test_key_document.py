@@ -251,6 +251,18 @@ async def test_a_file_that_is_no_key_set(issuer, file, content, why):
         assert desk.ids(issuer.url) == ["k2"]
 
 
+async def test_a_file_is_looked_at_every_few_seconds_however_long_it_was_broken(issuer, file):
+    file.write_bytes(b"half")
+    async with Desk(issuer.http(), Source(issuer.url, str(file))) as desk:
+        for _ in range(5):
+            await desk.pass_time(FILE_S)
+        replace(file, jwks("k2"))
+        await desk.pass_time(FILE_S)
+        assert desk.ids(issuer.url) == ["k2"]
+        assert len(desk.alarms) == 2
+    assert FILE_S <= 5
+
+
 async def test_a_file_that_is_gone_is_missed_for_a_day(issuer, file):
     async with Desk(issuer.http(), Source(issuer.url, str(file))) as desk:
         hidden = file.with_suffix(".hidden")
