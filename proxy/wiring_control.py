@@ -158,13 +158,19 @@ class Orders:
             return None if stored is None else stored.task
 
 
+def token_path(state: Path) -> Path:
+    """Where the local admin token is kept."""
+    return state / "control" / TOKEN_FILE
+
+
 def control_token(state: Path, randomness: Callable[[int], bytes]) -> bytes:
     """The local admin token, made if there is none yet.
 
     :raises KeyringError: others can read it, or it cannot be read or written.
     """
+    private_directory(state / "control")
     made = load_or_create(
-        private_directory(state / "control") / TOKEN_FILE,
+        token_path(state),
         lambda: randomness(32).hex().encode("ascii") + b"\n",
     )
     return made.strip()

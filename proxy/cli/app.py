@@ -28,6 +28,7 @@ _VERBS = {
     "init": "proxy.cli.init",
     "serve": "proxy.cli.serve",
     "task": "proxy.cli.task",
+    "revoke": "proxy.cli.revoke",
     "log": "proxy.cli.log",
     "policy": "proxy.cli.policy",
     "ca": "proxy.cli.ca",

@@ -7,14 +7,17 @@ from pydantic import ValidationError
 
 from proxy.cli.state import state_dir
 from proxy.problems import Problem, load_yaml, problems_of
-from proxy.settings import Settings
+from proxy.settings import IdentitySettings, Listen, ListenTls, Settings
 
 CONFIG_NAME = "gatepass.yaml"
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Settings with their paths resolved. ``rules`` and ``roots`` are None where there are none."""
+    """Settings with their paths resolved. ``rules`` and ``roots`` are None where there are none.
+
+    Files that ``identity`` and ``listen`` name are absolute in ``settings`` itself.
+    """
 
     settings: Settings
     state: Path
@@ -37,7 +40,7 @@ def load_config(
         return settings
     base = Path() if file is None else file.parent
     return Config(
-        settings=settings,
+        settings=_resolved(settings, base),
         # absolute, because agents are given paths under it and may change their directory
         state=(
             state or (base / Path(settings.state).expanduser() if settings.state else state_dir())
@@ -60,6 +63,47 @@ def missing(config: Config) -> Problem | None:
     if config.roots is None and settings.upstream.roots is not None:
         return Problem(where, None, f"upstream.roots: there is no directory {settings.upstream.roots}")
     return None
+
+
+def where(listener: Listen) -> str:
+    """Where a listener is to be, for people."""
+    if listener.unix is not None:
+        return f"unix:{listener.unix}"
+    return listener.address if listener.tls is None else f"https://{listener.address}"
+
+
+def _resolved(settings: Settings, base: Path) -> Settings:
+    """The settings with every file that they name taken from the directory of ``gatepass.yaml``."""
+    listen = tuple(_resolved_listener(listener, base) for listener in settings.listen)
+    identity = _resolved_identity(settings.identity, base)
+    return settings.model_copy(update={"listen": listen, "identity": identity})
+
+
+def _resolved_identity(identity: IdentitySettings, base: Path) -> IdentitySettings:
+    issuers = tuple(
+        issuer.model_copy(update={"keys": _path(base, issuer.keys)}) for issuer in identity.issuers
+    )
+    domains = tuple(
+        domain.model_copy(update={"bundle": _path(base, domain.bundle)}) for domain in identity.trust_domains
+    )
+    revocations = _path(base, identity.revocations)
+    return identity.model_copy(
+        update={"issuers": issuers, "trust_domains": domains, "revocations": revocations}
+    )
+
+
+def _resolved_listener(listener: Listen, base: Path) -> Listen:
+    tls = None if listener.tls is None else _resolved_tls(listener.tls, base)
+    return listener.model_copy(update={"unix": _path(base, listener.unix), "tls": tls})
+
+
+def _resolved_tls(tls: ListenTls, base: Path) -> ListenTls:
+    files = {"certificate": tls.certificate, "key": tls.key, "crl": tls.crl}
+    return tls.model_copy(update={name: _path(base, file) for name, file in files.items()})
+
+
+def _path(base: Path, written: str | None) -> str | None:
+    return None if written is None else str((base / Path(written).expanduser()).absolute())
 
 
 def _directory(chosen: Path | None, base: Path, configured: str) -> Path | None:

@@ -10,16 +10,16 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from proxy.audit.record import Record, parse
+from proxy.cli import asking
 from proxy.cli.child import child_environment, run_child, unusable
 from proxy.cli.config import load_config
-from proxy.cli.duration import parse_duration
 from proxy.cli.ending import stop, stop_for, tell
 from proxy.cli.environment import variables
 from proxy.cli.rows import as_json, harmless
@@ -30,11 +30,11 @@ from proxy.control.operations import TaskAsked
 from proxy.identity.principal import Task, TaskState
 from proxy.policy.catalogue import Service
 from proxy.problems import Problem
-from proxy.settings import Listen
+from proxy.settings import ControlSettings, IdentitySettings, Listen, Settings
 from proxy.store.keyring import KeyringError
 from proxy.store.log import LogInUse
 from proxy.store.reader import since_boot
-from proxy.store.tasks import TaskStore, TaskStoreError
+from proxy.store.tasks import TaskOverError, TaskStore, TaskStoreError
 from proxy.store.truststore import java_truststore
 from proxy.wiring import Sidecar, task_event
 from proxy.wiring_tasks import Started, start_task
@@ -49,17 +49,6 @@ _BANNER = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What the command line asks for. ``ttl`` is in seconds."""
-
-    agent: str | None
-    purpose: str
-    ttl: int
-    scopes: Sequence[str]
-    on_behalf_of: str | None
-
-
 @dataclass(slots=True)
 class Ended:
     """How it ended: the program's exit status, and the directory of the log that tells of it."""
@@ -71,15 +60,17 @@ class Ended:
 def run(
     command: Annotated[list[str], typer.Argument(metavar="CMD...", help="The program and its arguments.")],
     *,
-    agent: Annotated[
-        str | None, typer.Option(help="The agent; not needed if only one is registered.")
-    ] = None,
-    purpose: Annotated[str, typer.Option(help="What the task is for; default: what the agent is for.")] = "",
-    ttl: Annotated[str, typer.Option(help="How long it may call: 90s, 15m, 1h, 2h30m.")] = "1h",
-    scope: Annotated[
-        list[str] | None, typer.Option(metavar="SCOPE", help="A scope that rules may ask for; repeatable.")
-    ] = None,
-    on_behalf_of: Annotated[str | None, typer.Option(help="The human or system the agent acts for.")] = None,
+    agent: asking.Agent = None,
+    purpose: asking.Purpose = "",
+    ttl: asking.Ttl = "1h",
+    scope: asking.Scopes = None,
+    service: asking.Services = None,
+    on_behalf_of: asking.OnBehalfOf = None,
+    ticket: asking.Ticket = None,
+    approver: asking.Approver = None,
+    max_requests: asking.MaxRequests = None,
+    max_octets: asking.MaxOctets = None,
+    depth: asking.Depth = None,
     config: Annotated[Path | None, typer.Option(help="The configuration; default ./gatepass.yaml.")] = None,
     state: Annotated[Path | None, typer.Option(help="Directory of keys, tasks and log.")] = None,
     rules: Annotated[Path | None, typer.Option(help="Directory of the rules.")] = None,
@@ -87,36 +78,53 @@ def run(
 ) -> None:
     """Run a program so that each of its calls passes gatepass; sum them up on standard error at its end.
 
-    Exits with the program's status. Without rules it only observes.
+    Exits with the program's status. Without rules it only observes. The control API and identities of
+    foreign issuers are for `gatepass serve` alone.
 
     Example: gatepass run --agent coder --purpose 'fix issue 7' -- python agent.py
     """
-    try:
-        seconds = parse_duration(ttl)
-    except ValueError as error:
-        stop(f"--ttl: {error}")
+    asked = asking.ask(
+        agent=agent,
+        purpose=purpose,
+        ttl=ttl,
+        scope=scope,
+        service=service,
+        on_behalf_of=on_behalf_of,
+        ticket=ticket,
+        approver=approver,
+        max_requests=max_requests,
+        max_octets=max_octets,
+        depth=depth,
+    )
     reason = unusable(command, os.environ)
     if reason is not None:
         stop(*reason)
     loaded = load_config(config, state=state, rules=rules)
     if isinstance(loaded, list):
         stop_for(loaded)
-    prepared = prepare(loaded, observe=True)
-    wish = Wish(agent, purpose, seconds, scope or (), on_behalf_of)
+    prepared = prepare(replace(loaded, settings=_alone(loaded.settings)), observe=True)
     began = time.monotonic()
-    started, ended = _govern(prepared, wish, command)
+    started, ended = _govern(prepared, asked, command)
     elapsed = int((time.monotonic() - began) * 1_000_000)
     with contextlib.suppress(OSError):  # a terminal that has gone must not change the program's status
         _report(prepared, started.task, ended, elapsed, json=json)
     sys.exit(ended.status)
 
 
-def _govern(prepared: Prepared, wish: Wish, command: Sequence[str]) -> tuple[Started, Ended]:
+def _alone(settings: Settings) -> Settings:
+    """The settings without what is not for one program: others' identities, and operators, have ``serve``."""
+    own = IdentitySettings(
+        revocations=settings.identity.revocations, delegation_depth=settings.identity.delegation_depth
+    )
+    return settings.model_copy(update={"identity": own, "control": ControlSettings()})
+
+
+def _govern(prepared: Prepared, asked: TaskAsked, command: Sequence[str]) -> tuple[Started, Ended]:
     """Start the task, run the program, and end the task whatever happens."""
     services = prepared.rules.ruleset.catalogue.services if prepared.rules.ruleset else ()
     try:
         with TaskStore.open(tasks_path(prepared.config.state)) as store:
-            started = _begin(store, prepared, wish)
+            started = _begin(store, prepared, asked)
             ended = Ended(0, prepared.config.state)
             try:
                 if prepared.rules.ruleset is None:
@@ -129,15 +137,11 @@ def _govern(prepared: Prepared, wish: Wish, command: Sequence[str]) -> tuple[Sta
     return started, ended
 
 
-def _begin(store: TaskStore, prepared: Prepared, wish: Wish) -> Started:
-    asked = TaskAsked(
-        agent=wish.agent or "",
-        purpose=wish.purpose,
-        ttl_s=wish.ttl,
-        scopes=tuple(wish.scopes),
-        on_behalf_of=wish.on_behalf_of,
-    )
-    started = start_task(store, office(prepared), asked, int(time.time()))
+def _begin(store: TaskStore, prepared: Prepared, asked: TaskAsked) -> Started:
+    try:
+        started = start_task(store, office(prepared), asked, int(time.time()))
+    except TaskOverError as error:
+        asking.stop_for_order(error)
     if isinstance(started, Problem):
         stop_for([started])
     return started
@@ -149,9 +153,8 @@ async def _run(
     ended.log, sidecar = await _start(prepared)
     task = started.task
     sidecar.book.on_end(lambda over: _tell_expiry(over, task))
-    sidecar.note(
-        "task.open", task_event(task, "cli", task.purpose)
-    )  # it is older than the sidecar, which follows the others
+    # It is older than the sidecar, which follows the others.
+    sidecar.note("task.open", task_event(task, "cli", task.purpose))
     try:
         host, port = sidecar.addresses[0]
         bundle = prepared.keyring.bundle_path
@@ -188,9 +191,8 @@ async def _start(prepared: Prepared) -> tuple[Path, Sidecar]:
 
 def _tell_expiry(over: Task, ours: Task) -> None:
     if over.id == ours.id and over.state is not TaskState.ENDED:
-        tell(
-            f"the task is over ({over.state.value}): every further call of the program is refused; see --ttl"
-        )
+        why = "; see --ttl" if over.state is TaskState.EXPIRED else ""
+        tell(f"the task is over ({over.state.value}): every further call of the program is refused{why}")
 
 
 def _warn() -> None:

@@ -13,8 +13,11 @@ from proxy.cli.ending import stop, stop_for, tell
 from proxy.cli.rows import print_json
 from proxy.cli.serving import Prepared, prepare, run_loop, start
 from proxy.cli.standing import standing_tasks
+from proxy.identity.gaps import unknown_issuers
 from proxy.settings import Listen
 from proxy.store.log import LogInUse
+from proxy.wiring import Sidecar
+from proxy.wiring_control import token_path
 
 
 def serve(
@@ -41,6 +44,10 @@ def serve(
     prepared = prepare(loaded, observe=observe)
     if prepared.rules.ruleset is None:
         tell("OBSERVING: there are no rules; every call is allowed, but to private and metadata addresses")
+    issuers = {issuer.name for issuer in loaded.settings.identity.issuers}
+    unknown = unknown_issuers(prepared.rules.registry, issuers)
+    if unknown:
+        stop_for(unknown)
     try:
         addresses = tuple(Listen(address=address) for address in listen) if listen else loaded.settings.listen
     except ValueError:
@@ -58,15 +65,32 @@ async def _serve(prepared: Prepared, listen: tuple[Listen, ...], *, json: bool) 
         sidecar = await start(prepared, listen, fixed)
     except LogInUse:
         stop(f"another gatepass uses {prepared.config.state}; stop it, or give this one its own --state")
-    where = [f"{host}:{port}" for host, port in sidecar.addresses]
-    if json:
-        print_json({"listening": where, "state": str(prepared.config.state)})
-        sys.stdout.flush()  # whoever reads it through a pipe waits for this line, and nothing follows it
-    else:
-        tell(f"listening on {', '.join(where)}; state in {prepared.config.state}")
+    _announce(prepared, sidecar, json=json)
     await stopping.wait()
     tell(f"draining for at most {prepared.config.settings.drain:g} s")
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.remove_signal_handler(number)  # a second signal ends it at once
     await sidecar.drain()
     return 0
+
+
+def _announce(prepared: Prepared, sidecar: Sidecar, *, json: bool) -> None:
+    """Say where agents reach it, and operators."""
+    state, control = prepared.config.state, _control(prepared, sidecar)
+    places, token = sidecar.server.places, token_path(state)
+    if json:
+        operators = None if control is None else {"url": f"http://{control}", "token_file": str(token)}
+        print_json({"listening": places, "state": str(state), "control": operators})
+        sys.stdout.flush()  # whoever reads it through a pipe waits for this line, and nothing follows it
+        return
+    tell(f"listening on {', '.join(places)}; state in {state}")
+    if control is not None:
+        tell(f"operators: http://{control}, with the token in {token}")
+
+
+def _control(prepared: Prepared, sidecar: Sidecar) -> str | None:
+    """Where the control API listens, if there is one; its port may have been the system's to choose."""
+    address = prepared.config.settings.control.address
+    if address is None or sidecar.control_port is None:
+        return None
+    return f"{address.rpartition(':')[0]}:{sidecar.control_port}"

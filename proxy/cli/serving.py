@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from proxy.broker.workload_proto import WorkloadApiMissing
-from proxy.cli.config import Config, missing
+from proxy.cli.config import Config, missing, where
 from proxy.cli.ending import stop, stop_for, tell
 from proxy.cli.rules import read_rules
 from proxy.cli.seal import seal
@@ -78,6 +78,9 @@ async def start(
     """Start the sidecar; exits 2 in one line if it cannot."""
     config = prepared.config
     settings = config.settings.model_copy(update={"listen": listen})
+    if settings.identity.workload_api is not None:
+        # gRPC reads it as it is imported, with the first use, and else tells people of every reconnection.
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:
         sidecar = await Sidecar.start(
             settings,
@@ -99,8 +102,8 @@ async def start(
     except OSError as error:
         if error.filename is not None:
             stop(f"cannot start: {error.filename}: {error.strerror}")
-        where = ", ".join(spec.address for spec in listen)
-        stop(f"cannot start on {where}: {error.strerror or error}; choose another address with --listen")
+        places = ", ".join(where(listener) for listener in listen)
+        stop(f"cannot start on {places}: {error.strerror or error}; choose another address with --listen")
     _settle_memory()
     return sidecar
 

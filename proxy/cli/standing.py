@@ -1,12 +1,14 @@
-"""Listeners with a fixed identity: the standing task of each agent, and the file its container reads.
+"""Identities that come without a session token: the standing task of each such agent, and its file.
 
+A listener speaks for its agent, and a token of an issuer, an SVID or the kernel for whom it is about.
 ``<state>/agents/<agent>.env`` (0600) holds the variables, as lines for a shell (``set -a; . FILE``):
-where the proxy is, whom to trust, and the placeholders. There is no token in it: the listener speaks
-for the agent.
+whom to trust, the placeholders, and where the proxy is, if the agent has a plain listener of its own; an
+agent that proves itself may come in by several. There is no token in it.
 
 Decided: a restart keeps task and placeholders, which is told from the file and the task's holdings,
 because the agent's container has read the file long ago; only where the two no longer fit what is
-configured is there a new task, and the old one ends. A proxy variable is left out for port 0.
+configured is there a new task, and the old one ends. An agent that may not call, because it is revoked or
+nobody answers for it, has no task: the others are served, and its calls are refused with that reason.
 """
 
 import shlex
@@ -18,16 +20,20 @@ from urllib.parse import quote
 from proxy.cli.ending import stop, stop_for, tell
 from proxy.cli.environment import POINTING, variables
 from proxy.cli.serving import Prepared, office, tasks_path
+from proxy.cli.standing_agents import Standing, standing_agents
 from proxy.credential.placeholder import digest
 from proxy.identity.arrival import Fixed
+from proxy.identity.gaps import gaps
 from proxy.identity.principal import Agent, Task, TaskState
+from proxy.identity.registry import Registry
+from proxy.identity.revocation import revoked
 from proxy.identity.task import MAX_TASK_S
 from proxy.policy.catalogue import Service
 from proxy.problems import Problem
 from proxy.settings import Listen
 from proxy.store.in_use import in_use
 from proxy.store.private_file import KeyringError, keep, private_directory
-from proxy.store.tasks import TaskStore, TaskStoreError
+from proxy.store.tasks import TaskOverError, TaskStore, TaskStoreError
 from proxy.store.truststore import java_truststore
 from proxy.wiring_tasks import bound_services, standing_task
 
@@ -36,23 +42,17 @@ _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - an agent can
 
 
 def standing_tasks(prepared: Prepared, listen: Sequence[Listen]) -> dict[str, Fixed]:
-    """The identities of those listeners that carry one, by agent; exits 2 if one cannot have it."""
-    places: dict[str, list[Listen]] = {}
-    for listener in listen:
-        if listener.agent is not None:
-            places.setdefault(listener.agent, []).append(listener)
-    if not places:
+    """The identities of listeners, and of agents that prove themselves, by agent; exits 2 on any problem."""
+    wanted = standing_agents(prepared.config.settings.identity, prepared.rules.registry, listen)
+    if not wanted:
         return {}
     state = prepared.config.state
     try:
-        if in_use(state / "log"):  # its listeners' tasks are not ours to replace
+        if in_use(state / "log"):  # its agents' tasks are not ours to replace
             stop(f"another gatepass uses {state}; stop it, or give this one its own --state")
         directory = private_directory(state / "agents")
         with TaskStore.open(tasks_path(state)) as store:
-            return {
-                agent: Fixed(agent, _standing(prepared, store, agent, where, directory))
-                for agent, where in places.items()
-            }
+            return {one.agent: Fixed(one.agent, _task(prepared, store, one, directory)) for one in wanted}
     except (KeyringError, TaskStoreError, OSError) as error:
         stop(str(error))
 
@@ -62,27 +62,49 @@ def agent_file(directory: Path, agent: str) -> Path:
     return directory / f"{quote(agent, safe='')}.env"
 
 
-def _standing(
-    prepared: Prepared, store: TaskStore, agent: str, where: Sequence[Listen], directory: Path
-) -> str:
-    """Reuse or start the task of one agent, write its file; returns the task's id."""
+def _task(prepared: Prepared, store: TaskStore, wanted: Standing, directory: Path) -> str:
+    """The id of the agent's standing task; "" if it may have none."""
+    words = _barred(store, prepared.rules.registry, wanted.agent)
+    if words is None:
+        try:
+            return _standing(prepared, store, wanted, agent_file(directory, wanted.agent))
+        except TaskOverError as error:  # an order that came just now
+            words = str(error)
+    tell(f"the agent {wanted.agent} has no task and its calls are refused: {words}")
+    return ""
+
+
+def _barred(store: TaskStore, registry: Registry, agent: str) -> str | None:
+    """Why the agent may not call, or None."""
+    gap = next((gap for gap in gaps(registry) if gap.refused and gap.agent.id == agent), None)
+    if gap is not None:
+        return str(gap.problem)
+    order = next((order for order in store.orders() if order.withdraws(agent)), None)
+    return None if order is None else revoked(order).detail
+
+
+def _standing(prepared: Prepared, store: TaskStore, wanted: Standing, file: Path) -> str:
+    """Reuse or start the task of one agent, write its file; returns the task's id.
+
+    :raises TaskOverError: if the agent is revoked.
+    """
     services = prepared.rules.ruleset.catalogue.services if prepared.rules.ruleset else ()
-    purpose = "listener " + ", ".join(listener.address for listener in where)
-    file, now = agent_file(directory, agent), int(time.time())
-    who = prepared.rules.registry.get(agent)
+    who, now = prepared.rules.registry.get(wanted.agent), int(time.time())
     store.expire(now)
-    standing = [stored.task for stored in store.list(TaskState.OPEN) if _is_standing(stored.task, agent)]
+    standing = [
+        stored.task for stored in store.list(TaskState.OPEN) if _is_standing(stored.task, wanted.agent)
+    ]
     for task in standing:
-        held = None if who is None else _still_held(store, task, who, purpose, services, file, now)
+        held = None if who is None else _still_held(store, task, who, wanted.purpose, services, file, now)
         if held is not None:
-            _write(prepared, file, where[0], held)
+            _write(prepared, file, wanted, held)
             return task.id
-    begun = standing_task(store, office(prepared), agent=agent, purpose=purpose, now=now)
+    begun = standing_task(store, office(prepared), agent=wanted.agent, purpose=wanted.purpose, now=now)
     if isinstance(begun, Problem):
         stop_for([begun])
     for task in standing:
-        store.end(task.id, f"replaced by {begun.task.id}", now)
-    _write(prepared, file, where[0], begun.variables)
+        store.end(task.id, f"replaced by {begun.task.id}", now, by="cli")
+    _write(prepared, file, wanted, begun.variables)
     return begun.task.id
 
 
@@ -127,20 +149,20 @@ def _read(file: Path) -> Mapping[str, str]:
     return dict(word.split("=", 1) for word in words if "=" in word)
 
 
-def _write(prepared: Prepared, file: Path, listener: Listen, placeholders: Mapping[str, str]) -> None:
-    host = _EVERYWHERE.get(listener.host, listener.host)
+def _write(prepared: Prepared, file: Path, wanted: Standing, placeholders: Mapping[str, str]) -> None:
+    proxy = wanted.proxy
     bundle = prepared.keyring.bundle_path.absolute()
     found = variables(
-        host,
-        listener.port,
+        "" if proxy is None else _EVERYWHERE.get(proxy.host, proxy.host),
+        0 if proxy is None else proxy.port,
         None,
         bundle=bundle,
         truststore=java_truststore(bundle),
         placeholders=placeholders,
     )
-    if listener.port == 0:
+    if proxy is None:
         found = {name: value for name, value in found.items() if name not in POINTING}
-    lines = [f"# for agent {listener.agent}: set -a; . {shlex.quote(str(file.absolute()))}"]
+    lines = [f"# for agent {wanted.agent}: set -a; . {shlex.quote(str(file.absolute()))}"]
     lines += [f"{name}={shlex.quote(value)}" for name, value in found.items()]
     keep(file, ("\n".join(lines) + "\n").encode())
-    tell(f"the variables of agent {listener.agent} are in {file}")
+    tell(f"the variables of agent {wanted.agent} are in {file}")

@@ -1,28 +1,28 @@
 """``gatepass task``: start, end, list and show tasks; a running sidecar follows in a fraction of a second."""
 
 import shlex
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
+from proxy.cli import asking
 from proxy.cli.config import Config, load_config
-from proxy.cli.duration import parse_duration
 from proxy.cli.ending import NEGATIVE, stop, stop_for
 from proxy.cli.environment import proxy_url, variables
 from proxy.cli.rows import harmless, print_json, print_rows
 from proxy.cli.serving import office, prepare, tasks_path
-from proxy.control.operations import TaskAsked
-from proxy.identity.principal import Budgets, TaskState
-from proxy.identity.task import MAX_DEPTH
+from proxy.cli.task_rows import COLUMNS, facts, moment, rows, used
+from proxy.identity.delegation import MAX_CHAIN
+from proxy.identity.principal import Task, TaskState
 from proxy.problems import Problem
 from proxy.settings import Listen
 from proxy.store.keyring import Keyring, KeyringError
-from proxy.store.tasks import StoredTask, TaskStore, TaskStoreError
+from proxy.store.tasks import StoredTask, TaskOverError, TaskStore, TaskStoreError
 from proxy.store.truststore import java_truststore
 from proxy.wiring_tasks import Started, start_task
 
@@ -39,27 +39,17 @@ _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - an agent can
 @app.command()
 def start(
     *,
-    agent: Annotated[
-        str | None, typer.Option(help="The agent; not needed if only one is registered.")
-    ] = None,
-    purpose: Annotated[str, typer.Option(help="What the task is for; default: what the agent is for.")] = "",
-    ttl: Annotated[str, typer.Option(help="How long it lives: 90s, 15m, 1h, 2h30m.")] = "1h",
-    scope: Annotated[
-        list[str] | None, typer.Option(help="A scope that rules may ask for; repeatable.")
-    ] = None,
-    service: Annotated[
-        list[str] | None, typer.Option(help="A service the task may use; repeatable; default: as rules say.")
-    ] = None,
-    on_behalf_of: Annotated[str | None, typer.Option(help="The human or system the agent acts for.")] = None,
-    ticket: Annotated[str | None, typer.Option(help="The ticket this work belongs to.")] = None,
-    approver: Annotated[str | None, typer.Option(help="Who has approved the task.")] = None,
-    max_requests: Annotated[
-        int | None, typer.Option(min=1, help="How many calls it may make in all.")
-    ] = None,
-    max_octets: Annotated[int | None, typer.Option(min=1, help="How many octets it may move in all.")] = None,
-    depth: Annotated[
-        int | None, typer.Option(min=0, max=MAX_DEPTH, help="How often it may be delegated on; default 3.")
-    ] = None,
+    agent: asking.Agent = None,
+    purpose: asking.Purpose = "",
+    ttl: asking.Ttl = "1h",
+    scope: asking.Scopes = None,
+    service: asking.Services = None,
+    on_behalf_of: asking.OnBehalfOf = None,
+    ticket: asking.Ticket = None,
+    approver: asking.Approver = None,
+    max_requests: asking.MaxRequests = None,
+    max_octets: asking.MaxOctets = None,
+    depth: asking.Depth = None,
     proxy: Annotated[
         str | None, typer.Option(help="HOST:PORT where the agent reaches gatepass; default: as configured.")
     ] = None,
@@ -68,31 +58,31 @@ def start(
     state: State = None,
     json: Json = False,
 ) -> None:
-    """Start a task and print what its agent needs, as lines for a shell.
+    """Start a task and print what its agent needs, as lines for a shell. Exit status 1 if it is revoked.
 
     Example: eval "$(gatepass task start --agent coder --purpose 'fix issue 7' --ttl 1h)"
     """
-    try:
-        seconds = parse_duration(ttl)
-    except ValueError as error:
-        stop(f"--ttl: {error}")
+    asked = asking.ask(
+        agent=agent,
+        purpose=purpose,
+        ttl=ttl,
+        scope=scope,
+        service=service,
+        on_behalf_of=on_behalf_of,
+        ticket=ticket,
+        approver=approver,
+        max_requests=max_requests,
+        max_octets=max_octets,
+        depth=depth,
+    )
     loaded = _config(config, state, rules)
     host, port = _address(loaded, proxy)
     prepared = prepare(loaded, observe=True)
-    asked = TaskAsked(
-        agent=agent or "",
-        purpose=purpose,
-        ttl_s=seconds,
-        scopes=tuple(scope or ()),
-        services=tuple(service) if service else None,
-        budgets=Budgets(max_requests, max_octets),
-        ticket=ticket,
-        on_behalf_of=on_behalf_of,
-        approver=approver,
-        depth=depth,
-    )
     with _store(loaded.state, create=True) as store:
-        started = start_task(store, office(prepared), asked, int(time.time()))
+        try:
+            started = start_task(store, office(prepared), asked, int(time.time()))
+        except TaskOverError as error:
+            asking.stop_for_order(error)
     if isinstance(started, Problem):
         stop_for([started])
     _print_started(started, prepared.keyring, host, port, json=json)
@@ -106,7 +96,9 @@ def end(
     state: State = None,
     json: Json = False,
 ) -> None:
-    """End a task: its tokens and placeholders are worthless from now on. Exit status 1 if there is none.
+    """End a task, and every one delegated from it: their tokens are worthless from now on.
+
+    Exit status 1 if there is no such task.
 
     Example: gatepass task end t-dplg6d76py4ulazz76gjulfwuy --reason "done"
     """
@@ -114,12 +106,16 @@ def end(
     now = int(time.time())
     with _store(directory) as store:
         store.expire(now)
-        before = store.get(task) or _unknown(task, directory)
-        after = store.end(task, reason, now) or _unknown(task, directory)
+        over = store.end_all(task, reason, now, by="cli")
+        after = store.get(task)
+    if over is None or after is None:
+        _unknown(task, directory)
+    below = max(len(over) - 1, 0)
     if json:
-        print_json(_facts(after))
-    elif before.task.state is TaskState.OPEN:
-        print(f"ended {task}")
+        print_json(facts(after) | {"ended_below": below})
+    elif over:
+        more = "" if not below else f", and {'1 task' if below == 1 else f'{below} tasks'} delegated from it"
+        print(f"ended {task}{more}")
     else:
         print(f"{task} was over already: {after.task.state.value}, {harmless(after.reason)}")
 
@@ -131,7 +127,7 @@ def list_tasks(
     state: State = None,
     json: Json = False,
 ) -> None:
-    """List the tasks, newest first.
+    """List the tasks, newest first; on a terminal each below the one that it was delegated from.
 
     Example: gatepass task list --open
     """
@@ -140,10 +136,9 @@ def list_tasks(
         found = store.list(TaskState.OPEN if only_open else None)
     if json:
         for stored in found:
-            print_json(_facts(stored))
+            print_json(facts(stored))
         return
-    columns = ("task", "agent", "state", "started", "expires", "purpose")
-    print_rows(columns, (_row(stored) for stored in found))
+    print_rows(COLUMNS, rows(found, tree=sys.stdout.isatty()))
 
 
 @app.command()
@@ -153,7 +148,9 @@ def show(
     state: State = None,
     json: Json = False,
 ) -> None:
-    """Show one task and the services it holds placeholders for. Exit status 1 if there is none.
+    """Show one task: what was agreed, what it has used, and the chain of tasks that it acts for.
+
+    Exit status 1 if there is none.
 
     Example: gatepass task show t-dplg6d76py4ulazz76gjulfwuy
     """
@@ -161,14 +158,27 @@ def show(
     with _store(directory) as store:
         store.expire(int(time.time()))
         found = store.get(task) or _unknown(task, directory)
-        services = [held.service for held in store.holdings(found.task)]
-    facts = _facts(found) | {"services": services}
+        held = [holding.service for holding in store.holdings(found.task)]
+        told = facts(found) | used(found.task, store.used(task)) | {"placeholders": held}
+        chain = _chain(store, found.task)
     if json:
-        print_json(facts)
+        print_json(told | {"chain": [{"task": link.id, "agent": link.agent} for link in chain]})
         return
-    for name, value in facts.items():
-        words = " ".join(map(str, value)) if isinstance(value, list) else str(value or "")
+    told["chain"] = " > ".join(f"{link.id} ({link.agent})" for link in chain)
+    for name, value in told.items():
+        words = " ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
         print(f"{name}\t{harmless(words)}")
+
+
+def _chain(store: TaskStore, task: Task) -> list[Task]:
+    """The tasks that this one acts for, the first of them first, and itself last."""
+    chain = [task]
+    while chain[0].parent is not None and len(chain) < MAX_CHAIN:
+        above = store.get(chain[0].parent)
+        if above is None:
+            break
+        chain.insert(0, above.task)
+    return chain
 
 
 def _config(file: Path | None, state: Path | None, rules: Path | None = None) -> Config:
@@ -203,10 +213,15 @@ def _address(config: Config, given: str | None) -> tuple[str, int]:
         listeners = [Listen(address=given)] if given else config.settings.listen
     except ValueError:
         stop("--proxy takes HOST:PORT, such as 127.0.0.1:8470")
-    listener = next((listener for listener in listeners if listener.agent is None and listener.port), None)
+    listener = next((listener for listener in listeners if _takes_tokens(listener)), None)
     if listener is None:
         stop("no listener takes tokens on a fixed port; say with --proxy HOST:PORT where gatepass is reached")
     return _EVERYWHERE.get(listener.host, listener.host), listener.port
+
+
+def _takes_tokens(listener: Listen) -> bool:
+    """Whether its URL and a token are all that a client needs."""
+    return listener.unix is None and listener.tls is None and listener.agent is None and listener.port != 0
 
 
 def _print_started(started: Started, keyring: Keyring, host: str, port: int, *, json: bool) -> None:
@@ -220,10 +235,10 @@ def _print_started(started: Started, keyring: Keyring, host: str, port: int, *, 
         placeholders=started.variables,
     )
     if json:
-        facts = _facts(StoredTask(task, None, ""))
+        told = facts(StoredTask(task, None, "", opened_by="cli"))
         print_json(
             {
-                **facts,
+                **told,
                 "proxy": url,
                 "token": started.token,
                 "placeholders": started.placeholders,
@@ -233,7 +248,7 @@ def _print_started(started: Started, keyring: Keyring, host: str, port: int, *, 
         return
     print(f"# task     {task.id}")
     print(f"# agent    {harmless(task.agent)}")
-    print(f"# expires  {_time(task.expires_at)}")
+    print(f"# expires  {moment(task.expires_at)}")
     print(f"# proxy    {url}")
     for name, value in exports.items():
         print(f"export {name}={shlex.quote(value)}")
@@ -244,44 +259,3 @@ def _truststore(keyring: Keyring) -> Path | None:
         return java_truststore(keyring.bundle_path)
     except (KeyringError, OSError) as error:
         stop(f"the trust store for Java cannot be written: {error}")
-
-
-def _facts(stored: StoredTask) -> dict[str, object]:
-    task = stored.task
-    return {
-        "task": task.id,
-        "agent": task.agent,
-        "state": task.state.value,
-        "purpose": task.purpose,
-        "scopes": list(task.scopes),
-        "services": None if task.services is None else list(task.services),
-        "requests": task.budgets.requests,
-        "octets": task.budgets.octets,
-        "environment": task.environment,
-        "on_behalf_of": task.on_behalf_of,
-        "ticket": task.ticket,
-        "approver": task.approver,
-        "parent": task.parent,
-        "depth": task.depth,
-        "started": _time(task.issued_at),
-        "expires": _time(task.expires_at),
-        "ended": None if stored.ended_at is None else _time(stored.ended_at),
-        "reason": stored.reason,
-        "manifest_sha256": task.manifest_sha256,
-    }
-
-
-def _row(stored: StoredTask) -> tuple[str, ...]:
-    task = stored.task
-    return (
-        task.id,
-        task.agent,
-        task.state.value,
-        _time(task.issued_at),
-        _time(task.expires_at),
-        task.purpose,
-    )
-
-
-def _time(seconds: int) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
