@@ -20,7 +20,6 @@ from proxy.cli.rows import harmless, print_json, print_rows
 from proxy.cli.serving import tasks_path
 from proxy.identity.registry import Registry, parse_agents
 from proxy.identity.revocation import EVERYTHING, Kind, Order
-from proxy.store.private_file import KeyringError, private_directory
 from proxy.store.tasks import Follower, Revoked, TaskStore, TaskStoreError
 
 app = typer.Typer(help="Revoke agents, tasks, tokens, keys, issuers, or everything.", no_args_is_help=True)
@@ -189,13 +188,16 @@ def _revoke(kind: Kind, identity: str, reason: str, config: Config, *, json: boo
         stop(f"--reason takes 1 to {_MAX_REASON} characters: whoever is cut off is told why")
     order = Order(kind, _subject(kind, identity), reason, "cli", time.time_ns())
     try:
-        with TaskStore.open(tasks_path(private_directory(config.state))) as store:
+        config.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with TaskStore.open(tasks_path(config.state)) as store:
             kept = store.revoke(order)
             if kept is None:
                 stop(f"there is no task {identity}; `gatepass task list` shows what there is", NEGATIVE)
             told = _await(store, kept)
-    except (TaskStoreError, KeyringError) as error:
+    except TaskStoreError as error:
         stop(str(error))
+    except OSError as error:
+        stop(f"{config.state} cannot be made: {error.strerror}")
     if json:
         print_json(facts(told))
     else:
