@@ -113,7 +113,8 @@ class ListenerTls:
             self._refuse(wire, "the trust bundle has changed in the meantime")
             wire.abort()
             return None
-        return Certificate(der, self._trust_domain, trust.crl is not None, self._max_life)
+        with_crl = trust.crl is not None
+        return Certificate(der, self._trust_domain, with_crl, self._max_life, trust.authorities)
 
     def _refuse(self, wire: Wire, why: str) -> None:
         self._refusals.tell(f"{wire.peer}: the TLS handshake failed: {why}")

@@ -1,6 +1,6 @@
 """How a connection came in, as far as it says who is calling: the evidence that needs no header."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +28,14 @@ class Certificate:
     """The client certificate of a TLS connection: its chain was verified against ``trust_domain``'s bundle.
 
     ``der`` is the leaf. ``crl`` says whether a revocation list was consulted; where none was, the leaf may
-    live for ``max_life`` seconds at most.
+    live for ``max_life`` seconds at most. ``authorities`` (DER) are those that were believed at that moment.
     """
 
     der: bytes
     trust_domain: str
     crl: bool
     max_life: int = 86_400
+    authorities: tuple[bytes, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

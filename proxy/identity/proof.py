@@ -17,7 +17,7 @@ from proxy.identity.keyset import KeySet
 from proxy.identity.known import KnownAgents
 from proxy.identity.principal import Actor, Agent, Evidence, Method
 from proxy.identity.spiffe import SCHEME
-from proxy.identity.svid import trust_domain_of, verify_certificate, verify_jwt_svid
+from proxy.identity.svid import still_believed, trust_domain_of, verify_certificate, verify_jwt_svid
 
 
 class ForeignKeys(Protocol):
@@ -88,6 +88,11 @@ def of_certificate(certificate: Certificate, trust: Trust, agents: KnownAgents, 
     bundle = trust.keys.get(domain)
     if bundle is None:
         return Refusal(Code.IDENTITY_INVALID, f"the trust bundle of {domain} was withdrawn")
+    if not still_believed(certificate, bundle.authorities):
+        words = (
+            f"the authority of the client's certificate is no longer in the bundle of {domain}; connect anew"
+        )
+        return Refusal(Code.IDENTITY_INVALID, words)
     assertion = verify_certificate(certificate, now, certificate.max_life)
     if isinstance(assertion, Refusal):
         return assertion

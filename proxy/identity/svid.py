@@ -8,11 +8,12 @@ Not checked here: whether the trust domain, the key or the certificate was revok
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import TypeVar
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from proxy.errors import Refusal
@@ -159,6 +160,27 @@ def verify_certificate(certificate: Certificate, now: int, max_life_s: int) -> S
         (),
         seal=_SEAL,
     )
+
+
+def still_believed(certificate: Certificate, authorities: Collection[bytes]) -> bool:
+    """Whether a chain that was verified some time ago leads to one of ``authorities`` (DER) today.
+
+    It does if none has gone of those that were believed then, or if one of today's has signed the leaf. Of
+    intermediates nothing is known here any more: once an authority has gone, their clients connect again.
+    """
+    then = set(certificate.authorities)
+    if then and then <= set(authorities):
+        return True
+    return any(_signed(certificate.der, authority) for authority in authorities)
+
+
+def _signed(leaf: bytes, authority: bytes) -> bool:
+    try:
+        issuer = x509.load_der_x509_certificate(authority)
+        x509.load_der_x509_certificate(leaf).verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
 
 
 def _usage_flaw(extensions: x509.Extensions) -> str:
