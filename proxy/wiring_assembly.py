@@ -31,6 +31,7 @@ from proxy.store.keyring import Keyring
 from proxy.store.tasks import TaskBook
 from proxy.store.unix_socket import Bound
 from proxy.wiring_budget import Keeper
+from proxy.wiring_chronicle import Chronicle
 from proxy.wiring_control import Control, Operators, Orders, control_token
 from proxy.wiring_desk import make_desk
 from proxy.wiring_engine import destinations, judge, leaves, terms
@@ -46,7 +47,7 @@ TASKS = "tasks.sqlite3"
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a sidecar is made from; see ``Sidecar.start``."""
+    """What a sidecar is made from; see ``Sidecar.start``. ``mark`` is for its ``Chronicle``."""
 
     settings: Settings
     rules: Rules
@@ -57,6 +58,7 @@ class Given:
     context: ssl.SSLContext
     fixed: Mapping[str, Fixed]
     resolver: Resolver | None
+    mark: str | None
 
 
 @dataclass(slots=True)
@@ -70,6 +72,7 @@ class Parts:
     book: TaskBook
     foreign: Foreign
     spending: Spending
+    chronicle: Chronicle
     consequences: Consequences
     control: Control | None = None
     _followed: Followed | None = None
@@ -86,6 +89,7 @@ class Parts:
         self.spending.restore({task: Spent(*used) for task, used in self.book.spent().items()})
         self._keeper = Keeper(self.book, self.spending, self.given.alarm)
         self.consequences.attach()  # before anything is waited for: whoever revokes waits for our word
+        await self.chronicle.start()
         await self.foreign.start()
         if settings.identity.revocations is not None:
             path = Path(settings.identity.revocations)
@@ -114,6 +118,7 @@ class Parts:
             unix_socket.remove(bound)
         await self.foreign.close()
         await self.consequences.settled()
+        await self.chronicle.close()
         self.scribe.note("shutdown", {})
         await self.enforcer.settled()
         if self._keeper is not None:
@@ -134,7 +139,13 @@ def assemble(given: Given, clock: SystemClock, scribe: Scribe, book: TaskBook) -
         return parts[0].server.own() | (parts[0].control.own() if parts[0].control else frozenset())
 
     def heard(kind: str, body: Mapping[str, object]) -> None:
-        scribe.note(kind, {name: str(value) for name, value in body.items()})
+        scribe.note(
+            kind,
+            {
+                name: [str(one) for one in value] if isinstance(value, list) else str(value)
+                for name, value in body.items()
+            },
+        )
         foreign.keys_changed(str(body["issuer"]))
 
     keys = issuer_keys(settings.identity, resolver, given.context, allowed, alarm, heard)
@@ -180,8 +191,9 @@ def assemble(given: Given, clock: SystemClock, scribe: Scribe, book: TaskBook) -
         settings.limits.connections,
         alarm,
     )
-    consequences = Consequences(server, pool, credentials, scribe, book, alarm)
-    made = Parts(given, server, enforcer, scribe, book, foreign, spending, consequences)
+    chronicle = Chronicle(book, scribe, alarm, given.mark)
+    consequences = Consequences(server, pool, credentials, chronicle, book, alarm)
+    made = Parts(given, server, enforcer, scribe, book, foreign, spending, chronicle, consequences)
     if settings.control.address is not None:
         made.control = _control(made, settings.control, office, believed)
     parts.append(made)
