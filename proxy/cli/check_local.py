@@ -1,8 +1,6 @@
-"""Whether rules, keys, roots, credentials, listeners and clock of this machine are in order."""
+"""Whether rules, keys, roots, credentials and clock of this machine are in order."""
 
-import errno
 import os
-import socket
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -15,8 +13,6 @@ from proxy.cli.config import Config, missing
 from proxy.cli.finding import Finding, fail, ok, warn
 from proxy.cli.rules import read_rules
 from proxy.policy.catalogue import Service
-from proxy.settings import Listen
-from proxy.store.in_use import in_use
 from proxy.store.keyring import KeyExposed, Keyring, KeyringError, system_roots
 from proxy.wiring import Rules, load
 
@@ -119,22 +115,6 @@ def check_credentials(services: Sequence[Service], environment: Mapping[str, str
             yield ok(what, f"{binding.name} can be read")
         else:
             yield warn(what, f"{binding.name} cannot be read", "make it readable for gatepass")
-
-
-def check_listeners(listen: Sequence[Listen], state: Path) -> Iterator[Finding]:
-    """Whether each address is free, or taken by a sidecar of this state directory."""
-    for listener in listen:
-        what = f"listen {listener.address}"
-        family = socket.AF_INET6 if ":" in listener.host else socket.AF_INET
-        try:
-            with socket.create_server((listener.host, listener.port), family=family):
-                yield ok(what, "free")
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE and in_use(state / "log"):
-                yield ok(what, "taken; a sidecar of this state directory is running")
-            else:
-                words = os.strerror(error.errno) if error.errno else str(error)
-                yield fail(what, f"cannot be used: {words}", "choose another address in `listen`")
 
 
 def check_clock(wall_ns: tuple[int, int], mono_ns: tuple[int, int]) -> Finding:

@@ -13,14 +13,14 @@ import typer
 
 from proxy.cli.check_agents import check_agents
 from proxy.cli.check_clients import check_clients
-from proxy.cli.check_local import (
-    check_clock,
-    check_credentials,
-    check_keys,
-    check_listeners,
-    check_roots,
-    check_rules,
+from proxy.cli.check_identity import (
+    check_control,
+    check_keys_of_issuers,
+    check_revocations,
+    check_workload_api,
 )
+from proxy.cli.check_listeners import check_listeners
+from proxy.cli.check_local import check_clock, check_credentials, check_keys, check_roots, check_rules
 from proxy.cli.check_log import check_logs, check_room
 from proxy.cli.check_reach import check_reach, origins
 from proxy.cli.config import Config, load_config
@@ -86,13 +86,31 @@ def _installation(config: Config, *, offline: bool) -> list[Finding]:
     findings.append(check_room(config.state))
     if keyring is not None:
         findings += check_logs(config.state, settings, keyring, time.time_ns())
-    findings += check_listeners(settings.listen, config.state)
+    findings += check_listeners(settings.listen, settings.identity, config.state)
+    findings += check_control(settings, config.state)
+    findings += check_revocations(settings)
+    findings += check_workload_api(settings)
+    findings += _issuers(config, offline=offline)
     if not offline:
         findings += _services(config, services)
-    places = {(listener.host, listener.port) for listener in settings.listen}
+    places = {(listener.host, listener.port) for listener in settings.listen if listener.unix is None}
     pem = keyring.ca_pem if keyring is not None else None
     findings += check_clients(os.environ, places, pem, _programs())
     return findings
+
+
+def _issuers(config: Config, *, offline: bool) -> list[Finding]:
+    results: list[Finding] = []
+
+    async def look() -> int:
+        results.extend(await check_keys_of_issuers(config, offline=offline))
+        return 0
+
+    try:
+        run_loop(look)
+    except (ssl.SSLError, OSError) as error:  # ``check_roots`` names the file
+        results.append(fail("issuers", f"cannot be asked: {error}", "correct the roots first"))
+    return results
 
 
 def _services(config: Config, services: Sequence[Service]) -> list[Finding]:

@@ -4,13 +4,14 @@ import json
 import re
 import tomllib
 
+import pytest
 from pydantic import BaseModel
 
 from proxy.cli.app import invoke
 from proxy.cli.config import Config, load_config
 from proxy.cli.init import templates
 from proxy.problems import LoadedYaml, load_yaml
-from proxy.settings import Settings
+from proxy.settings import IssuerSettings, ListenTls, Operator, Settings, TrustDomain
 from tests.cli.conftest import ROOT
 
 TEMPLATES = dict(templates())
@@ -39,6 +40,33 @@ def test_the_configuration_has_every_setting_with_its_default():
     assert Settings.model_validate(loaded.data) == Settings()
     assert list(keys(loaded.data)) == sorted(names(Settings, Settings()), key=list(keys(loaded.data)).index)
     assert set(keys(loaded.data)) == set(names(Settings, Settings()))
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "model"),
+    [
+        ("listen.0.tls", "tls", ListenTls),
+        ("identity.issuers", "issuers", IssuerSettings),
+        ("identity.trust_domains", "trust_domains", TrustDomain),
+        ("control.operators", "operators", Operator),
+    ],
+)
+def test_what_is_left_out_is_explained_in_a_comment_with_its_defaults(place, name, model):
+    lines = TEMPLATES["gatepass.yaml"].decode().splitlines()
+    start = next(number for number, line in enumerate(lines) if re.match(rf"# +{name}:$", line))
+    indent = lines[start].index(name)
+    block = []
+    for line in lines[start + 1 :]:
+        if not line.startswith("#" + " " * indent):
+            break
+        block.append(line[1:])
+    loaded = load_yaml("\n".join(block).encode(), place)
+    assert isinstance(loaded, LoadedYaml)
+    written = loaded.data[0] if isinstance(loaded.data, list) else loaded.data
+    assert list(written) == list(model.model_fields), place
+    plain = {key for key, field in model.model_fields.items() if not field.is_required()} - {"subject"}
+    needed = {key: value for key, value in written.items() if key not in plain}
+    assert model.model_validate(written) == model.model_validate(needed)
 
 
 def test_every_setting_is_explained():
