@@ -124,10 +124,10 @@ class Attributor:
         refusal = self._revocations().refusal(principal)
         if refusal is not None:
             return refusal
-        links = chain(principal.task, self._tasks, self._agents, now)
+        task = self._tasks.get(principal.task.id)
+        links = None if task is None else chain(task, self._tasks, self._agents, now)
         if isinstance(links, Refusal):
             return links
-        task = self._tasks.get(principal.task.id)
         return None if task is principal.task else Refusal(Code.TASK_ENDED, "the task is over")
 
     # -- (1) --
