@@ -10,13 +10,13 @@ from proxy.errors import Code, Refusal
 from proxy.http.canonical import Origin
 from proxy.http.message import Headers
 from proxy.identity.arrival import Arrival
-from proxy.identity.assertion import KeysWanted
+from proxy.identity.assertion import UNSIGNED, KeysWanted
 from proxy.identity.attribution import Attributor, Unfit
 from proxy.identity.presented import Presented, presented
 from proxy.identity.principal import Principal
 from proxy.ports import Clock, Keys, Tasks
 
-_UNKNOWN_KEY = Refusal(Code.IDENTITY_INVALID, "the key that signed the token is not one of its issuer's")
+_UNKNOWN_KEY = Refusal(Code.IDENTITY_INVALID, UNSIGNED)
 
 
 @dataclass(slots=True)

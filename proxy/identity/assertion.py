@@ -21,6 +21,7 @@ from proxy.identity.keyset import KeySet, VerifyingKey
 from proxy.identity.principal import Actor, Evidence, Method
 
 SKEW_S = 60
+UNSIGNED = "the token was not signed by a key that its issuer publishes"  # whatever part of it is wrong
 _TYPES = frozenset({"jwt", "at+jwt"})  # RFC 7519, section 5.1; RFC 9068, section 2.1
 _SEAL = object()  # for the verifiers here and in svid, and for nobody else
 
@@ -190,7 +191,7 @@ def prove(
     if key is None:
         return KeysWanted(issuer, parsed.key_id)
     if not verifies(key, parsed):
-        return invalid("the token's signature does not hold")
+        return invalid(UNSIGNED)
     token_id = parsed.claims.get("jti", "")
     if not isinstance(token_id, str) or len(token_id) > MAX_NAME or not token_id.isprintable():
         return invalid("the token's jti is not an id")
