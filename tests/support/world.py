@@ -132,7 +132,7 @@ async def world(
     fixed: bool = False,
     hosts: Mapping[str, list[str]] | None = None,
     cidr: str = "127.0.0.0/8",
-    egress: Mapping[str, object] | None = None,
+    egress: Mapping[str, object] | Callable[[Upstream], Mapping[str, object]] | None = None,
     **settings: object,
 ) -> AsyncIterator[World]:
     """A sidecar in front of ``upstream``; by default ``tester`` may read, write and delete at ``api``.
@@ -169,7 +169,7 @@ async def world(
                     "allow_private": [{"host": name, "cidr": cidr, "port": up.port} for name in up.hosts]
                     if private
                     else [],
-                    **(egress or {}),
+                    **(egress(up) if callable(egress) else egress or {}),
                 },
             }
         )
