@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 ROOT = Path(__file__).parents[2]
 WAIT_S = 60.0
@@ -76,11 +76,22 @@ async def gatepass(*arguments: str | Path, home: Path, within: float = WAIT_S, *
 class Sidecar:
     """``gatepass serve``: one process, from its first line of output to its exit status."""
 
-    def __init__(self, process: asyncio.subprocess.Process, listening: str) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, announced: Mapping[str, Any]) -> None:
         self.process = process
-        host, _, port = listening.rpartition(":")
-        self.address = (host, int(port))
+        self.places: list[str] = announced["listening"]
+        self.control: Mapping[str, str] | None = announced.get("control")
         self._stderr = bytearray()
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Where it listens for TCP, TLS or not."""
+        tcp = [place.removeprefix("https://") for place in self.places if not place.startswith("unix:")]
+        return [(host, int(port)) for host, _, port in (place.rpartition(":") for place in tcp)]
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The first of those."""
+        return self.addresses[0]
 
     @property
     def stderr(self) -> str:
@@ -113,7 +124,7 @@ class Sidecar:
         if not line:
             _, err = await process.communicate()
             raise AssertionError(f"gatepass serve did not start: {err.decode()}")
-        return cls(process, json.loads(line)["listening"][0])
+        return cls(process, json.loads(line))
 
     async def until_said(self, words: str) -> None:
         """Wait until it has told people this."""
