@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,lint]'
 	@touch $@
 
-demo: $(STAMP) ## four calls of an agent, and what the log says of them
+demo: $(STAMP) ## an agent, its helper, a revocation, and what the log says of them
 	@$(BIN)/python -m demo
 
 test: $(STAMP) ## the whole suite, in parallel

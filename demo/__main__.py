@@ -1,47 +1,15 @@
 """The demo's script. Exits 1 if anything did not go as shown."""
 
 import json
-import os
 import secrets
-import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from demo import rules
-
-HERE = Path(__file__).parent
-GATEPASS = (sys.executable, "-m", "proxy")
-WIDTH = 88
-
-
-def heading(number: int, text: str) -> None:
-    """One step."""
-    bold, plain = ("\033[1m", "\033[0m") if sys.stdout.isatty() else ("", "")
-    print(f"\n{bold}{number}. {text}{plain}\n{'-' * WIDTH}", flush=True)
-
-
-def check(holds: bool, text: str) -> None:  # noqa: FBT001 - it reads like a sentence
-    """Say that something was checked, or stop."""
-    if not holds:
-        sys.exit(f"the demo failed: not so: {text}")
-    print(f"  checked: {text}", flush=True)
-
-
-def gatepass(directory: Path, *words: str, expect: int = 0, quiet: bool = False, key: str = "") -> str:
-    """Run the command in the demo's directory, as a person would; its output, if it is to be looked at."""
-    if not quiet:
-        print(f"  $ gatepass {shlex.join(words).replace(sys.executable, 'python')}\n", flush=True)
-    environment = os.environ | {"PYTHONPATH": str(HERE.parent)} | ({"ORDERS_API_KEY": key} if key else {})
-    keep = subprocess.PIPE if quiet or key else None
-    done = subprocess.run(
-        [*GATEPASS, *words], cwd=directory, env=environment, stdout=keep, text=True, check=False
-    )
-    if done.returncode != expect:
-        sys.exit(f"the demo failed: `gatepass {words[0]}` exited {done.returncode}, expected {expect}")
-    return done.stdout or ""
+from demo import delegation, rules
+from demo.stage import HERE, check, gatepass, heading
 
 
 def main(directory: Path) -> None:
@@ -61,6 +29,8 @@ def main(directory: Path) -> None:
         port = int(api.stdout.readline())
         rules.write(directory, port)
         show(directory, port, key)
+        delegation.show(directory, port, key)
+        search(directory, key)
     finally:
         api.kill()
         api.wait()
@@ -72,7 +42,7 @@ def show(directory: Path, port: int, key: str) -> None:
     shutil.copy(HERE / "agent.py", directory)
     hosts = [f"https://orders.demo.test:{port}", f"https://collect.demo.test:{port}"]
     agent = [sys.executable, "agent.py", *hosts]
-    asked = ["--purpose", "check the orders", "--scope", "orders:read"]
+    asked = ["--agent", "buyer", "--purpose", "check the orders", "--scope", "orders:read"]
     told = gatepass(directory, "run", *asked, "--", *agent, key=key)
     print(told, flush=True)
     seen = [json.loads(line) for line in (directory / "seen.jsonl").read_text().splitlines()]
@@ -94,6 +64,11 @@ def show(directory: Path, port: int, key: str) -> None:
     shutil.copytree(directory / "state" / "log", directory / "copy")
     tamper(directory / "copy")
     gatepass(directory, "log", "verify", "--log", "copy", "--key", vkey, expect=1)
+
+
+def search(directory: Path, key: str) -> None:
+    """Look for the real key in everything that was written."""
+    print()
     files = (path for path in directory.rglob("*") if path.is_file() and path.name != "seen.jsonl")
     check(
         not [path for path in files if key.encode() in path.read_bytes()],

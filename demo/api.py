@@ -4,6 +4,7 @@
 ``DIRECTORY/seen.jsonl``, the port to standard output.
 """
 
+import contextlib
 import json
 import ssl
 import sys
@@ -31,11 +32,26 @@ class Api(BaseHTTPRequestHandler):
         with self.seen.open("a") as file:
             file.write(json.dumps(seen) + "\n")
         known = self.headers["Authorization"] == f"Bearer {self.key}"
+        if known and self.path == "/v1/orders/watch":
+            return self._watch()
         self._answer(
             *((200, {"orders": [{"id": 7, "item": "ink"}]}) if known else (401, {"error": "unknown key"}))
         )
+        return None
 
     do_POST = do_GET
+
+    def _watch(self) -> None:
+        """One event, and then nothing for as long as anybody listens."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        event = b"data: order 7 is on its way\n\n"
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(event), event))
+        with contextlib.suppress(OSError):
+            self.rfile.read(1)
+        self.close_connection = True
 
     def _answer(self, status: int, content: object) -> None:
         body = json.dumps(content).encode()

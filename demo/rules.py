@@ -22,6 +22,12 @@ agents:
     business_owner: ada@example.org
     data_owner: grace@example.org
     purpose: looks after orders
+  - id: clerk
+    environment: development
+    tier: standard
+    business_owner: ada@example.org
+    data_owner: grace@example.org
+    purpose: helps the buyer
 """
 SERVICE = """\
 name: orders
@@ -33,6 +39,7 @@ sensitivity: internal
 environments: [development]
 operations:
   list: {{group: read, method: GET, path: /v1/orders}}
+  watch: {{group: read, method: GET, path: /v1/orders/watch}}
   create: {{group: write, method: POST, path: /v1/orders}}
 credential:
   provider: env
@@ -40,8 +47,12 @@ credential:
 """
 POLICIES = """\
 @id("orders.read")
-permit (principal == Agent::"buyer", action in Action::"read", resource in Service::"orders")
+permit (principal in Tier::"standard", action in Action::"read", resource in Service::"orders")
 when { context.task.scopes.contains("orders:read") };
+
+@id("orders.write")
+permit (principal in Tier::"standard", action in Action::"write", resource in Service::"orders")
+when { context.task.scopes.contains("orders:write") };
 
 @id("orders.write-needs-scope")
 @reason("writing orders needs the scope orders:write, and this task was given orders:read")

@@ -9,8 +9,18 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_demo_shows_what_it_says() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "demo"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "demo"], cwd=ROOT, capture_output=True, text=True, timeout=110, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    for shown in ("policy_deny", "placeholder_host_mismatch", "dest_metadata", "BROKEN at index", "OK: all"):
+    for shown in (
+        "policy_deny",
+        "placeholder_host_mismatch",
+        "dest_metadata",
+        "BROKEN at index",
+        "OK: all",
+        "/delegate",
+        "clerk: the stream was cut",
+        "code=revoked",
+        "buyer > clerk",
+    ):
         assert shown in done.stdout
