@@ -119,9 +119,9 @@ _PLACE = (
     "from the task that holds it."
 )
 _INSIDE = "Use a public host name, or ask the operator to list host, CIDR and port in upstream.allow_private."
-_ASK = "Do not retry. Ask the operator to allow this call, or choose one that the task may make."
+_ASK = "Do not retry. Ask the operator to allow this call, or make another one: GET http://gatepass.internal/may?method=&url= tells beforehand."
 _LATER = "Retry later; nothing was sent upstream."
-_TOKEN = "Send a valid token as the password of Proxy-Authorization: Basic, or as Bearer."
+_TOKEN = "Use the proxy URL of your task, http://task:TOKEN@HOST:PORT: the token is Basic's password. Bearer works too."
 
 # fmt: off
 MEANING: dict[Code, Meaning] = {
@@ -129,10 +129,7 @@ MEANING: dict[Code, Meaning] = {
     Code.HEADER_FORBIDDEN: Meaning(400, _A, "A header may not be sent like this", _BAD, _FIX),
     Code.TARGET_MALFORMED: Meaning(400, _A, "The request target is malformed", _BAD, _FIX),
     Code.HOST_NONCANONICAL: Meaning(
-        400,
-        _A,
-        "The host is not in canonical form",
-        _BAD,
+        400, _A, "The host is not in canonical form", _BAD,
         "Write the host as a plain DNS name, a dotted quad or a bracketed IPv6 address.",
     ),
     Code.SCHEME_UNSUPPORTED: Meaning(
@@ -208,7 +205,10 @@ MEANING: dict[Code, Meaning] = {
     Code.PORT: Meaning(
         403, _A, "The port is not open for agents", _DENIED, "Use 80 or 443, or ask the operator to open the port."
     ),
-    Code.SELF_CONNECT: Meaning(403, _A, "The destination is gatepass itself", _IP, _FIX),
+    Code.SELF_CONNECT: Meaning(
+        403, _A, "The destination is gatepass itself", _IP,
+        "Do not call gatepass through itself; what agents may ask is at http://gatepass.internal/.",
+    ),
     Code.LOOP: Meaning(508, _A, "The request came back to gatepass", "proxy_loop_detected", _FIX),
     Code.DEFAULT_DENY: Meaning(403, _A, "No rule permits this call", _DENIED, _ASK),
     Code.POLICY_DENY: Meaning(403, _A, "A rule forbids this call", _DENIED, _ASK),

@@ -12,8 +12,9 @@ from proxy.identity.revocation import Order
 Members = dict[str, object]
 
 _HOW = (
-    "Give the token to the agent that does the task, and let it set HTTP_PROXY and HTTPS_PROXY to "
-    "http://task:TOKEN@<the proxy address you use>, with this token in place of TOKEN."
+    "Give the token and the variables to the agent that does the task. It sets HTTP_PROXY and HTTPS_PROXY to "
+    "http://task:TOKEN@<the proxy address you use>, with this token in place of TOKEN, and the variables as "
+    "they are: they hold its placeholders, and yours would be refused from it."
 )
 
 
