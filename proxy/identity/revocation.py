@@ -54,7 +54,9 @@ class Order:
         return self.kind is Kind.ALL or (self.kind is Kind.AGENT and self.id == agent)
 
     def discredits(self, evidence: Evidence) -> bool:
-        """Whether this order is about this piece of evidence."""
+        """Whether this order is about this piece of evidence. An empty id is about none: many lack one."""
+        if not self.id:
+            return False
         if self.kind is Kind.TOKEN:
             return self.id in {evidence.token_id, evidence.token_sha256}
         if self.kind is Kind.KEY:
