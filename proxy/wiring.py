@@ -24,10 +24,18 @@ from proxy.store.reader import since_boot
 from proxy.store.tasks import TaskBook
 from proxy.wiring_assembly import TASKS, Given, Parts, assemble
 from proxy.wiring_budget import recount
-from proxy.wiring_parts import Entropy, SystemClock, log_origin, log_seed, task_event, upstream_context
+from proxy.wiring_parts import (
+    MAIN_LOG,
+    Entropy,
+    SystemClock,
+    log_origin,
+    log_seed,
+    task_event,
+    upstream_context,
+)
 from proxy.wiring_rules import Rules, load
 
-__all__ = ["TASKS", "Rules", "Sidecar", "load", "log_origin", "task_event"]
+__all__ = ["MAIN_LOG", "TASKS", "Rules", "Sidecar", "load", "log_origin", "task_event"]
 
 
 class Sidecar:
@@ -74,13 +82,14 @@ class Sidecar:
         alarm: Callable[[str], None],
         roots: Path | None = None,
         fixed: Mapping[str, Fixed] | None = None,
-        log_name: str = "log",
+        log_name: str = MAIN_LOG,
         resolver: Resolver | None = None,
     ) -> "Sidecar":
         """Open the log, recover, load the tasks, listen.
 
         ``roots`` is a directory of extra roots for upstream TLS; ``fixed`` maps agents to the standing task
-        they have when they name none; ``log_name`` is the log's directory under ``state``.
+        they have when they name none; ``log_name`` is the log's directory under ``state``. The main log tells
+        of what happened to tasks and orders while nothing ran; another one does not.
 
         :raises LogInUse: another sidecar uses this state directory. :raises LogCorrupt: see ``TiledLog``.
         :raises OSError: an address cannot be bound, or a file cannot be read or written.
@@ -98,7 +107,10 @@ class Sidecar:
         except BaseException:
             log.close()  # else the next start takes this one for a crash
             raise
-        given = Given(settings, rules, state, keyring, environment, alarm, context, fixed or {}, resolver)
+        mark = log_name if log_name == MAIN_LOG else None
+        given = Given(
+            settings, rules, state, keyring, environment, alarm, context, fixed or {}, resolver, mark
+        )
         scribe = Scribe(log=log, clock=clock, entropy=entropy, origin=origin, boot=boot, alarm=alarm)
         try:
             sidecar = cls(assemble(given, clock, scribe, book), log, settings)

@@ -12,6 +12,8 @@ from proxy.identity.principal import Task
 from proxy.settings import Settings
 from proxy.store.keyring import Keyring
 
+MAIN_LOG = "log"
+
 
 class SystemClock:
     """The machine's clocks, as ``ports.Clock``."""
@@ -54,19 +56,21 @@ def upstream_context(roots: Path | None) -> ssl.SSLContext:
     return context
 
 
-def log_origin(settings: Settings, log_name: str = "log") -> str:
+def log_origin(settings: Settings, log_name: str = MAIN_LOG) -> str:
     """The log's name in checkpoints: as configured, else this machine's; and which of its logs.
 
     Two logs never share a name: each has a key of its own (c2sp.org/tlog-checkpoint).
     """
     name = settings.log.origin or f"gatepass/{socket.gethostname()}"
-    return name if log_name == "log" else f"{name}/{log_name}"
+    return name if log_name == MAIN_LOG else f"{name}/{log_name}"
 
 
 def log_seed(keyring: Keyring, log_name: str) -> bytes:
     """Every log of a state directory has its own key, derived from the one seed."""
     return (
-        keyring.log_seed if log_name == "log" else hmac.digest(keyring.log_seed, log_name.encode(), "sha256")
+        keyring.log_seed
+        if log_name == MAIN_LOG
+        else hmac.digest(keyring.log_seed, log_name.encode(), "sha256")
     )
 
 

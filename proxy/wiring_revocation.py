@@ -1,24 +1,22 @@
-"""What follows when a task ends or an order comes: connections cut, leases handed back, records written.
+"""What follows when a task ends or an order comes: connections cut, leases handed back, and that told.
 
 By the time anything here is called, no new request gets through: memory has changed first.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 
 from proxy.control.operations import RevokeReport
 from proxy.engine.pool import Pool
-from proxy.engine.scribe import Scribe
 from proxy.engine.server import Server
 from proxy.errors import Code, Refusal
 from proxy.identity.principal import Principal, Task, TaskState
 from proxy.identity.revocation import Kind, Order, revoked
 from proxy.ports import Credentials
 from proxy.store.tasks import TaskBook, TaskStoreError
-from proxy.wiring_parts import task_event
+from proxy.wiring_chronicle import Chronicle
 
-_MOST_NAMED = 256
 _OVER = Refusal(Code.TASK_ENDED, "the task ended while the call was running")
 
 
@@ -30,27 +28,24 @@ class Consequences:
         server: Server,
         pool: Pool,
         credentials: Credentials,
-        scribe: Scribe,
+        chronicle: Chronicle,
         book: TaskBook,
         alarm: Callable[[str], None],
     ) -> None:
         self._server = server
         self._pool = pool
         self._credentials = credentials
-        self._scribe = scribe
+        self._chronicle = chronicle
         self._book = book
         self._alarm = alarm
         self._releases: dict[str, asyncio.Task[int]] = {}
         self._running: dict[Order, asyncio.Task[RevokeReport]] = {}
-        self._writing: set[asyncio.Task[None]] = set()
-        self._lifters: dict[tuple[Kind, str], str] = {}
 
     def attach(self) -> None:
         """From now on, every change of the tasks and orders has its consequences."""
-        self._book.on_open(self._opened)
+        self._chronicle.attach()
         self._book.on_end(self._ended)
         self._book.on_revoke(self._ordered)
-        self._book.on_lift(self._lifted)
 
     async def revoke(self, order: Order) -> RevokeReport | None:
         """Carry out an order of this process, to the last byte; None if there is no such task.
@@ -71,39 +66,25 @@ class Consequences:
 
         :raises TaskStoreError: if that cannot be kept.
         """
-        self._lifters[kind, identity] = by
-        try:
-            return await self._book.lift(kind, identity)
-        finally:
-            self._lifters.pop((kind, identity), None)
+        return await self._book.lift(kind, identity, by)
 
     async def settled(self) -> None:
         """Wait for what is under way."""
-        while waiting := [*self._running.values(), *self._releases.values(), *self._writing]:
+        while waiting := [*self._running.values(), *self._releases.values()]:
             await asyncio.wait(waiting)
 
     # -- what the book calls --
 
-    def _opened(self, task: Task) -> None:
-        self._write(self._note("task.open", task))
-
     def _ended(self, task: Task) -> None:
-        self._write(self._note("task.end", task))
         self._server.end_task(task.id, _REVOKED if task.state is TaskState.REVOKED else _OVER)
         self._pool.drop(task.agent)
         self._release(task)
 
     def _ordered(self, order: Order, tasks: tuple[Task, ...]) -> None:
+        self._chronicle.carrying_out(order)
         running = asyncio.get_running_loop().create_task(self._carry_out(order, tasks))
         self._running[order] = running
         running.add_done_callback(lambda done: self._carried_out(order, done))
-
-    def _lifted(self, kind: Kind, identity: str) -> None:
-        by = self._lifters.get((kind, identity), "another process")
-        self._scribe.note(
-            "revocation.lifted",
-            {"kind": kind.value, "id": identity, "by": by, "detail": f"{kind.value} {identity} by {by}"},
-        )
 
     async def _carry_out(self, order: Order, tasks: tuple[Task, ...]) -> RevokeReport:
         """Cut whatever the order reaches, wait for its last byte, hand leases back, and tell."""
@@ -123,50 +104,12 @@ class Consequences:
         leases = sum([await self._release(task) for task in tasks])
         micros = (last_ns - order.ordered_at_ns) // 1000 if cutting.connections else 0
         report = RevokeReport(order.ordered_at_ns, len(tasks), cutting.connections, micros, leases)
-        self._tell(order, tasks, report)
+        self._chronicle.carried_out(order, tuple(task.id for task in tasks), report)
         try:
             await self._book.acknowledge(order, cutting.connections, last_ns)
         except TaskStoreError as error:
             self._alarm(f"the revocation is in force, but who ordered it was not told: {error}")
         return report
-
-    def _tell(self, order: Order, tasks: tuple[Task, ...], report: RevokeReport) -> None:
-        self._scribe.note(
-            "revocation",
-            {
-                "kind": order.kind.value,
-                "id": order.id,
-                "agent": order.id if order.kind is Kind.AGENT else None,
-                "task": order.id if order.kind is Kind.TASK else None,
-                "detail": f"{order.kind.value} {order.id} by {order.ordered_by}: {order.reason}",
-                "reason": order.reason,
-                "ordered_by": order.ordered_by,
-                "ordered_at_ns": str(order.ordered_at_ns),
-                "tasks": [task.id for task in tasks[:_MOST_NAMED]],
-                "tasks_ended": report.ended_tasks,
-                "connections_cut": report.connections,
-                "to_last_byte_us": report.to_last_byte_us,
-                "leases": report.leases,
-            },
-        )
-
-    def _write(self, note: Coroutine[None, None, None]) -> None:
-        writing = asyncio.get_running_loop().create_task(note)
-        self._writing.add(writing)
-        writing.add_done_callback(self._writing.discard)
-
-    async def _note(self, kind: str, task: Task) -> None:
-        """Record a change of a task, with who made it and why as far as the file can be read."""
-        try:
-            stored = await self._book.stored(task.id)
-        except TaskStoreError:
-            stored = None
-        if kind == "task.open":
-            by, detail = (stored.opened_by if stored else ""), task.purpose
-        else:
-            by, detail = (stored.ended_by if stored else ""), (stored.reason if stored else "")
-            detail = f"{task.state.value}: {detail}" if detail else task.state.value
-        self._scribe.note(kind, task_event(task, by, detail))
 
     def _carried_out(self, order: Order, done: "asyncio.Task[RevokeReport]") -> None:
         self._running.pop(order, None)

@@ -16,10 +16,10 @@ from proxy.wiring import log_origin
 from tests.support.world import World, world
 
 
-async def told(w: World, kind: str) -> dict[str, object]:
-    """The first event of this kind, once it is in the log."""
+async def told(w: World, kind: str, task: str) -> dict[str, object]:
+    """The event of this kind about a task, once it is in the log."""
     async with asyncio.timeout(10):
-        while not (found := [record for record in w.records if record.kind == kind]):
+        while not (found := [record for record in w.records if (record.kind, record.task) == (kind, task)]):
             await asyncio.sleep(0.01)
     return found[0].raw["body"]
 
@@ -27,11 +27,11 @@ async def told(w: World, kind: str) -> dict[str, object]:
 async def test_the_log_tells_of_tasks_that_another_process_starts_and_ends(tmp_path: Path):
     async with world(tmp_path) as w:
         started = w.another_task(purpose="tidy up", scopes=("tidy",))
-        opened = await told(w, "task.open")
+        opened = await told(w, "task.open", started.task.id)
         assert (opened["task"], opened["purpose"], opened["scopes"]) == (started.task.id, "tidy up", ["tidy"])
         assert opened["manifest_sha256"] == started.task.manifest_sha256
         w.store.end(started.task.id, "done", int(time.time()))
-        ended = await told(w, "task.end")
+        ended = await told(w, "task.end", started.task.id)
         assert (ended["task"], ended["state"]) == (started.task.id, "ended")
 
 

@@ -157,7 +157,7 @@ def _lift(path: Path, kind: Kind, identity: str) -> Order | None:
     """The order that holds no longer; None if none did."""
     with TaskStore.open(path) as store:
         held = next((order for order in store.orders() if (order.kind, order.id) == (kind, identity)), None)
-        return held if held is not None and store.lift(kind, identity) else None
+        return held if held is not None and store.lift(kind, identity, "cli") else None
 
 
 def _config(file: Path | None, state: Path | None) -> Config:

@@ -36,7 +36,7 @@ from proxy.store.log import LogInUse
 from proxy.store.reader import since_boot
 from proxy.store.tasks import TaskOverError, TaskStore, TaskStoreError
 from proxy.store.truststore import java_truststore
-from proxy.wiring import Sidecar, task_event
+from proxy.wiring import MAIN_LOG, Sidecar, task_event
 from proxy.wiring_tasks import Started, start_task
 
 _DRAIN_S = 2.0
@@ -131,7 +131,7 @@ def _govern(prepared: Prepared, asked: TaskAsked, command: Sequence[str]) -> tup
                     _warn()
                 run_loop(lambda: _run(prepared, started, services, command, ended))
             finally:
-                store.end(started.task.id, "gatepass run ended", int(time.time()))
+                store.end(started.task.id, "gatepass run ended", int(time.time()), by="cli")
     except (TaskStoreError, KeyringError) as error:
         stop(str(error))
     return started, ended
@@ -153,8 +153,8 @@ async def _run(
     ended.log, sidecar = await _start(prepared)
     task = started.task
     sidecar.book.on_end(lambda over: _tell_expiry(over, task))
-    # It is older than the sidecar, which follows the others.
-    sidecar.note("task.open", task_event(task, "cli", task.purpose))
+    if ended.log.name != MAIN_LOG:  # the main one tells by itself of what is older than its sidecar
+        sidecar.note("task.open", task_event(task, "cli", task.purpose))
     try:
         host, port = sidecar.addresses[0]
         bundle = prepared.keyring.bundle_path
@@ -171,7 +171,7 @@ async def _run(
             tell(f"kept from the program, because they hold a credential: {', '.join(taken)}")
         ended.status = await run_child(command, environment)
     finally:
-        await sidecar.book.end(task.id, "the program ended")
+        await sidecar.book.end(task.id, "the program ended", by="cli")
         await sidecar.drain(_DRAIN_S)
     return ended.status
 

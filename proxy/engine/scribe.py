@@ -41,6 +41,7 @@ class Scribe:
         self._numbering = Numbering()
         self._outcomes: set[asyncio.Future[int]] = set()
         self._log_down = False
+        self._lost = False
 
     @property
     def down(self) -> bool:
@@ -106,13 +107,25 @@ class Scribe:
 
     def _appended(self, pending: "asyncio.Future[int]") -> None:
         self._outcomes.discard(pending)
-        if not pending.cancelled() and (error := pending.exception()) is not None:
+        if pending.cancelled():
+            self._lost = True
+        elif (error := pending.exception()) is not None:
+            self._lost = True
             self._alarm(f"an outcome could not be recorded: {error}")
 
     async def settled(self) -> None:
         """Wait until every outcome and event so far is durable."""
         while self._outcomes:
             await asyncio.wait(self._outcomes)
+
+    async def written(self) -> bool:
+        """Wait until every outcome and event up to now is durable, and for none that comes meanwhile.
+
+        False if one of them, or any before, was lost; then so is what comes.
+        """
+        if self._outcomes:
+            await asyncio.wait(tuple(self._outcomes))
+        return not self._lost
 
     def _numbered(
         self, agent: str | None, make: Callable[[Stamp], bytes], record_id: str | None = None

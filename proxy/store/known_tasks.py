@@ -6,20 +6,11 @@ No change walks through all tasks: what is due is found in a heap of times.
 import heapq
 from collections.abc import Iterable
 from dataclasses import replace
-from enum import Enum, auto
 
 from proxy.credential.placeholder import Holding
 from proxy.identity.principal import Task, TaskState
 
 KEEP_S = 3600  # how long a task that is over is still told from an unknown one
-
-
-class Move(Enum):
-    """What a change meant for a task."""
-
-    NOTHING = auto()
-    BEGAN = auto()
-    ENDED = auto()  # it was open here
 
 
 class KnownTasks:
@@ -39,17 +30,15 @@ class KnownTasks:
                 before = self._digests.get(holding.task_id, ())
                 self._digests[holding.task_id] = (*before, holding.placeholder_sha256)
 
-    def move(self, task: Task) -> Move:
-        """Take over the state of a task; what is over never opens again."""
+    def move(self, task: Task) -> bool:
+        """Take over the state of a task; what is over never opens again. Whether this ends it here."""
         before = self.tasks.get(task.id)
         if before is None:
             heapq.heappush(self._due, (task.expires_at, task.id))
         elif before.state is not TaskState.OPEN:
-            return Move.NOTHING
+            return False
         self.tasks[task.id] = task
-        if task.state is TaskState.OPEN:
-            return Move.BEGAN if before is None else Move.NOTHING
-        return Move.NOTHING if before is None else Move.ENDED
+        return before is not None and task.state is not TaskState.OPEN
 
     def expire(self, now: float) -> list[Task]:
         """Expire what is due and return it; forget what was due for ``KEEP_S``."""

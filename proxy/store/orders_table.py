@@ -1,7 +1,8 @@
 """The orders in the task file.
 
 An order about a task is kept as the account of the task's end and never lifted. The others hold until they
-are. Every function works inside a transaction of the caller's.
+are; one that was lifted is kept apart until that has been recorded (``task_history``). Every function works
+inside a transaction of the caller's.
 """
 
 import sqlite3
@@ -12,6 +13,10 @@ from proxy.identity.revocation import Kind, Order
 _KEEP = "INSERT INTO orders (kind, id, reason, ordered_by, ordered_at_ns, seq) VALUES (?, ?, ?, ?, ?, ?)"
 _FIND = """
 SELECT kind, id, reason, ordered_by, ordered_at_ns, seq FROM orders WHERE kind = ? AND id = ?
+"""
+_LIFT = """
+INSERT INTO lifted (seq, kind, id, reason, ordered_by, ordered_at_ns, ordered_seq, lifted_by, lifted_at_ns)
+SELECT ?3, kind, id, reason, ordered_by, ordered_at_ns, seq, ?4, ?5 FROM orders WHERE kind = ?1 AND id = ?2
 """
 _AGAINST = """
 SELECT kind, id, reason, ordered_by, ordered_at_ns, seq FROM orders
@@ -34,6 +39,14 @@ class KeptOrder(NamedTuple):
     seq: int
 
 
+class Lift(NamedTuple):
+    """That an order was lifted: ``by`` whom (empty where nobody said), when (POSIX time), and its number."""
+
+    by: str
+    at_ns: int
+    seq: int
+
+
 def keep(connection: sqlite3.Connection, order: Order, seq: int) -> None:
     """Keep an order that is not there yet."""
     row = (order.kind.value, order.id, order.reason, order.ordered_by, order.ordered_at_ns, seq)
@@ -53,10 +66,11 @@ def against(connection: sqlite3.Connection, agent: str) -> Order | None:
     return None if row is None else _kept(row).order
 
 
-def remove(connection: sqlite3.Connection, kind: Kind, identity: str, seq: int) -> None:
-    """Remove the order of this kind about this id; ``seq`` is the number of this change."""
+def lift(connection: sqlite3.Connection, kind: Kind, identity: str, given: Lift) -> None:
+    """Let the order of this kind about this id hold no longer."""
+    connection.execute(_LIFT, (kind.value, identity, given.seq, given.by, given.at_ns))
     connection.execute("DELETE FROM orders WHERE kind = ? AND id = ?", (kind.value, identity))
-    connection.execute("UPDATE counter SET orders = ?", (seq,))
+    connection.execute("UPDATE counter SET orders = ?", (given.seq,))
 
 
 def standing(connection: sqlite3.Connection) -> tuple[Order, ...]:

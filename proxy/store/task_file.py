@@ -32,12 +32,15 @@ CREATE TABLE tasks (
     ended_at INTEGER,
     ended_by TEXT NOT NULL DEFAULT '',
     reason TEXT NOT NULL DEFAULT '',
+    opened_seq INTEGER NOT NULL,
     seq INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX tasks_open ON tasks (expires_at) WHERE state = 'open';
 CREATE INDEX tasks_agent ON tasks (agent) WHERE state = 'open';
 CREATE INDEX tasks_parent ON tasks (parent) WHERE parent IS NOT NULL;
 CREATE INDEX tasks_seq ON tasks (seq);
+CREATE INDEX tasks_opened_seq ON tasks (opened_seq, id);
+CREATE INDEX tasks_ended_seq ON tasks (seq, id) WHERE state <> 'open';
 CREATE TABLE holdings (
     digest TEXT PRIMARY KEY CHECK (length(digest) = 64),
     task TEXT NOT NULL REFERENCES tasks (id),
@@ -54,6 +57,22 @@ CREATE TABLE orders (
     PRIMARY KEY (kind, id)
 ) WITHOUT ROWID;
 CREATE INDEX orders_seq ON orders (seq);
+CREATE TABLE lifted (
+    seq INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL,
+    id TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    ordered_by TEXT NOT NULL,
+    ordered_at_ns INTEGER NOT NULL,
+    ordered_seq INTEGER NOT NULL,
+    lifted_by TEXT NOT NULL,
+    lifted_at_ns INTEGER NOT NULL
+);
+CREATE INDEX lifted_ordered_seq ON lifted (ordered_seq);
+CREATE TABLE recorded (
+    log TEXT PRIMARY KEY,
+    seq INTEGER NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE usage (
     task TEXT NOT NULL REFERENCES tasks (id),
     boot TEXT NOT NULL,

@@ -16,8 +16,8 @@ from proxy.store.task_rows import TaskOverError
 
 _PARENT = "SELECT state, expires_at FROM tasks WHERE id = ?"
 _INSERT = """
-INSERT INTO tasks (id, manifest, parent, agent, state, issued_at, expires_at, opened_by, seq)
-VALUES (?, ?, ?, ?, 'open', ?, ?, ?, ?)
+INSERT INTO tasks (id, manifest, parent, agent, state, issued_at, expires_at, opened_by, opened_seq, seq)
+VALUES (?1, ?2, ?3, ?4, 'open', ?5, ?6, ?7, ?8, ?8)
 """
 _INSERT_HELD = "INSERT INTO holdings (digest, task, service) VALUES (?, ?, ?)"
 # Below a task that is over nothing is open, save what has expired by the clock alone; UNION ends at a loop.

@@ -23,6 +23,11 @@ FROM tasks
 _ONE = _ALL + "WHERE id = ?"
 _ENDED_AT = _ALL + "WHERE seq = ? AND state <> 'open'"
 _IN_STATE = _ALL + "WHERE ?1 IS NULL OR state = ?1 ORDER BY issued_at DESC, id"
+_OPENED = """
+SELECT id, manifest, parent, agent, 'open', expires_at, opened_by, NULL, '', '', opened_seq FROM tasks
+WHERE (opened_seq, id) > (?, ?) AND opened_seq <= ? ORDER BY opened_seq, id
+"""
+_ENDED = _ALL + "WHERE state <> 'open' AND (seq, id) > (?, ?) AND seq <= ? ORDER BY seq, id"
 _NEWER = _ALL + "WHERE seq > ? AND (state = 'open' OR expires_at > ?) ORDER BY seq"
 _HELD = "SELECT digest, task, service FROM holdings WHERE task = ? ORDER BY service"
 _NEWER_HELD = """
@@ -79,6 +84,17 @@ class TaskRows:
         """The tasks that this change ended."""
         return map(self._task, self._connection.execute(_ENDED_AT, (seq,)))
 
+    def opened(self, after: tuple[int, str], until: int) -> Iterator[tuple[int, StoredTask]]:
+        """Tasks behind the numbers that they began with, as they were then, in this order and of their ids.
+
+        Those past ``after`` (a number and an id), up to the number ``until``.
+        """
+        return self._numbered(self._connection.execute(_OPENED, (*after, until)))
+
+    def ended(self, after: tuple[int, str], until: int) -> Iterator[tuple[int, StoredTask]]:
+        """Tasks behind the numbers that they ended with; as ``opened``."""
+        return self._numbered(self._connection.execute(_ENDED, (*after, until)))
+
     def newer(self, after: int, since: int) -> Iterator[tuple[int, Task]]:
         """Tasks changed after ``after``, each behind its number, without those due before ``since``."""
         rows: Iterator[Row] = self._connection.execute(_NEWER, (after, since))
@@ -93,6 +109,9 @@ class TaskRows:
         if tasks.keys() <= self._known.keys():
             return ()  # a task holds from its start what it ever will
         return _held(self._connection.execute(_NEWER_HELD, (after, since)), tasks)
+
+    def _numbered(self, rows: Iterable[Row]) -> Iterator[tuple[int, StoredTask]]:
+        return ((row[-1], self._stored(row)) for row in rows)
 
     def _stored(self, row: Row) -> StoredTask:
         opened_by, ended_at, ended_by, reason, _ = row[6:]

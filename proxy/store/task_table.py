@@ -6,19 +6,22 @@ tokens not at all. A task that ends takes with it everything delegated from it, 
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import NamedTuple, Self
 
 from proxy.credential.placeholder import Holding
 from proxy.identity.principal import Task, TaskState
 from proxy.identity.revocation import EVERYTHING, Kind, Order, revoked
-from proxy.store import followers_table, orders_table, task_life, usage_table
+from proxy.store import followers_table, orders_table, task_history, task_life, usage_table
 from proxy.store.followers_table import CarriedOut, Follower
+from proxy.store.orders_table import Lift
+from proxy.store.task_connection import TaskConnection
 from proxy.store.task_file import FormatError, last_seq, next_seq, open_file
-from proxy.store.task_rows import StoredTask, TaskExistsError, TaskRows, TaskStoreError
+from proxy.store.task_history import Event, Place
+from proxy.store.task_rows import StoredTask, TaskRows, TaskStoreError
 from proxy.store.usage_table import Spent
 
 
@@ -49,7 +52,7 @@ class Changes(NamedTuple):
     revoked: tuple[Revoked, ...]
 
 
-class TaskStore:
+class TaskStore(TaskConnection):
     """The tasks, who holds which placeholder, and the orders that hold.
 
     One connection: use it from the thread that opened it. Every method raises ``TaskStoreError`` if the
@@ -57,9 +60,7 @@ class TaskStore:
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection, known: Mapping[str, Task]) -> None:
-        self._path = path
-        self._inode = path.stat().st_ino
-        self._connection = connection
+        super().__init__(path, connection)
         self._tasks = TaskRows(connection, known)
 
     @classmethod
@@ -136,12 +137,16 @@ class TaskStore:
             task_life.end(connection, order.kind, order.id, ending)
             return Revoked(order, seq, new=True, tasks=tuple(self._tasks.ended_at(seq)))
 
-    def lift(self, kind: Kind, identity: str = EVERYTHING) -> bool:
-        """Let an order hold no longer; what it ended stays ended. False if none holds, or it is a task's."""
+    def lift(self, kind: Kind, identity: str = EVERYTHING, by: str = "", at_ns: int | None = None) -> bool:
+        """Let an order hold no longer; what it ended stays ended. False if none holds, or it is a task's.
+
+        ``by`` says who lifts it, ``at_ns`` when (POSIX time; None is now).
+        """
+        at_ns = time.time_ns() if at_ns is None else at_ns
         with self._write() as connection:
             if kind is Kind.TASK or orders_table.find(connection, kind, identity) is None:
                 return False
-            orders_table.remove(connection, kind, identity, next_seq(connection))
+            orders_table.lift(connection, kind, identity, Lift(by, at_ns, next_seq(connection)))
             return True
 
     def orders(self) -> tuple[Order, ...]:
@@ -183,16 +188,20 @@ class TaskStore:
                 revoked=tuple(Revoked(*kept, new=True, tasks=tuple(reached[kept.seq])) for kept in new),
             )
 
-    def version(self) -> int:
-        """A number that differs whenever another connection has changed something since.
+    def history(self, after: Place, until: int, limit: int) -> tuple[Event, ...]:
+        """What became of tasks and orders behind this place, up to ``until``: at most ``limit`` events."""
+        with self._read(), self._snapshot() as connection:
+            return task_history.page(connection, self._tasks, after, until, limit)
 
-        :raises TaskStoreError: also if the file has been replaced: its tasks are not ours any more.
-        """
+    def recorded(self, log: str) -> int:
+        """The number of the last change up to which this log has recorded all; 0 if it never has any."""
         with self._read():
-            if self._path.stat().st_ino != self._inode:
-                raise TaskStoreError(f"{self._path} has been replaced; restart gatepass")
-            version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
-            return version
+            return task_history.recorded(self._connection, log)
+
+    def set_recorded(self, log: str, seq: int) -> None:
+        """Keep that this log has recorded all changes up to ``seq``, durably; see ``recorded``."""
+        with self._write() as connection:
+            task_history.set_recorded(connection, log, seq, time.time_ns())
 
     def follow(self, boot: str) -> None:
         """Enter this process as one that follows the file, under its boot's id."""
@@ -247,45 +256,6 @@ class TaskStore:
         with self._write() as connection:
             usage_table.raise_to(connection, boot, rows)
 
-    def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _get(self, task_id: str) -> StoredTask | None:
         found = self._tasks.one(task_id)
         return None if found is None else found[0]
-
-    @contextmanager
-    def _read(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, sqlite3.Error) as error:
-            raise TaskStoreError(f"{self._path} cannot be read: {error}") from error
-
-    @contextmanager
-    def _snapshot(self) -> Iterator[sqlite3.Connection]:
-        """Every select sees one state."""
-        self._connection.execute("BEGIN")
-        try:
-            yield self._connection
-        finally:
-            self._connection.execute("ROLLBACK")
-
-    @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            with self._connection:  # commits, or rolls back on any exception
-                yield self._connection
-        except sqlite3.IntegrityError as error:
-            raise TaskExistsError(f"the task is already there: {error}") from error
-        except (sqlite3.Error, UnicodeEncodeError) as error:
-            raise TaskStoreError(f"{self._path} cannot be written: {error}") from error

@@ -16,7 +16,7 @@ from proxy.credential.placeholder import Holding, digest
 from proxy.identity.principal import Task, TaskState
 from proxy.identity.revocation import EVERYTHING, Kind, Order, Revocations
 from proxy.store.followers_table import CarriedOut, Follower
-from proxy.store.known_tasks import KEEP_S, KnownTasks, Move
+from proxy.store.known_tasks import KEEP_S, KnownTasks
 from proxy.store.task_rows import StoredTask, TaskExistsError, TaskOverError, TaskStoreError
 from proxy.store.task_table import Changes, Revoked, TaskStore
 from proxy.store.task_thread import TaskThread
@@ -55,10 +55,9 @@ class TaskBook:
         self._read = 0  # belongs to the thread: what it has read up to
         self._seq = 0  # what memory has taken over
         self._unacknowledged: dict[Order, int] = {}
-        self._on_open: list[Callable[[Task], None]] = []
         self._on_end: list[Callable[[Task], None]] = []
         self._on_revoke: list[Callable[[Order, tuple[Task, ...]], None]] = []
-        self._on_lift: list[Callable[[Kind, str], None]] = []
+        self._on_change: list[Callable[[], None]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._lock = asyncio.Lock()
         self._asked = self._served = 0
@@ -101,6 +100,11 @@ class TaskBook:
         return self._fault
 
     @property
+    def seq(self) -> int:
+        """The number of the last change that memory has taken over."""
+        return self._seq
+
+    @property
     def revocations(self) -> Revocations:
         """Every order that holds: the same object as long as none comes or goes."""
         return self._revocations
@@ -112,10 +116,6 @@ class TaskBook:
     def holding(self, placeholder: bytes) -> Holding | None:
         """What this placeholder stands for, or None."""
         return None if self._fault else self._known.held.get(digest(placeholder))
-
-    def on_open(self, callback: Callable[[Task], None]) -> None:
-        """Call back, on the event loop, for every task that is started from now on."""
-        self._on_open.append(callback)
 
     def on_end(self, callback: Callable[[Task], None]) -> None:
         """Call back, on the event loop, for every task that leaves the state ``open``."""
@@ -129,9 +129,9 @@ class TaskBook:
         """
         self._on_revoke.append(callback)
 
-    def on_lift(self, callback: Callable[[Kind, str], None]) -> None:
-        """Call back, on the event loop, for every order that holds no longer."""
-        self._on_lift.append(callback)
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Call back, on the event loop, after any change, whoever made it, and after all other callbacks."""
+        self._on_change.append(callback)
 
     async def refresh(self) -> None:
         """Look now for what other processes wrote; one look serves all who asked before it began.
@@ -179,12 +179,12 @@ class TaskBook:
         """
         return await self._do(lambda store: store.revoke(order), look=True) is not None
 
-    async def lift(self, kind: Kind, identity: str = EVERYTHING) -> bool:
-        """Let an order hold no longer, durably. False if there is none, or it is about a task.
+    async def lift(self, kind: Kind, identity: str = EVERYTHING, by: str = "") -> bool:
+        """Let an order hold no longer, durably; ``by`` says who. False if there is none, or it is a task's.
 
         :raises TaskStoreError: if that cannot be kept.
         """
-        return await self._do(lambda store: store.lift(kind, identity), look=True)
+        return await self._do(lambda store: store.lift(kind, identity, by), look=True)
 
     async def acknowledge(self, order: Order, connections: int, at_ns: int) -> None:
         """Tell other processes that what a new order reached is cut.
@@ -197,12 +197,12 @@ class TaskBook:
         seq = min(self._unacknowledged.values(), default=self._seq + 1) - 1
         await self._do(lambda store: store.acknowledge(self._boot, seq, connections, at_ns, done))
 
-    async def stored(self, task_id: str) -> StoredTask | None:
-        """A task as it is kept, with who opened and who ended it; None if there is none.
+    async def ask(self, job: Callable[[TaskStore], T]) -> T:
+        """What ``job`` finds in the file, or keeps there that is no change of a task or an order.
 
-        :raises TaskStoreError: if it cannot be read.
+        :raises TaskStoreError: if the file cannot be read or written.
         """
-        return await self._do(lambda store: store.get(task_id))
+        return await self._do(job)
 
     def spent(self) -> dict[str, Spent]:
         """What the open tasks had used before this start."""
@@ -245,27 +245,27 @@ class TaskBook:
         if self._closed:
             return
         self._fault = None
-        self._seq = changes.seq
+        before, self._seq = self._seq, changes.seq
         self._known.hold(changes.holdings)
-        moved = [(task, self._known.move(task)) for task in changes.tasks]
-        lifted = self._replace(changes.standing) if changes.standing is not None else []
+        ended = [task for task in changes.tasks if self._known.move(task)]
+        if changes.standing is not None:
+            self._replace(changes.standing)
         if self._on_revoke:
             self._unacknowledged.update((revoked.order, revoked.seq) for revoked in changes.revoked)
         elif changes.revoked:  # nobody is served yet, so nothing is left to be done
             told = self._thread.submit(lambda store: store.acknowledge(self._boot, changes.seq, 0, 0))
             told.add_done_callback(self._written)
-        self._tell(self._on_open, [(task,) for task, move in moved if move is Move.BEGAN])
-        self._tell(self._on_lift, lifted)
         self._tell(self._on_revoke, [(revoked.order, revoked.tasks) for revoked in changes.revoked])
-        self._tell(self._on_end, [(task,) for task, move in moved if move is Move.ENDED])
+        self._tell(self._on_end, [(task,) for task in ended])
         self._expire()
+        if self._seq != before:
+            self._tell(self._on_change, [()])
 
-    def _replace(self, standing: tuple[Order, ...]) -> list[tuple[Kind, str]]:
-        """Let these orders hold, and no others; returns those that do no longer."""
-        before, after = self._revocations, Revocations(standing)
-        if after != before:
-            self._revocations = after
-        return [(order.kind, order.id) for order in before if after.get(order.kind, order.id) is None]
+    def _replace(self, standing: tuple[Order, ...]) -> None:
+        """Let these orders hold, and no others."""
+        orders = Revocations(standing)
+        if orders != self._revocations:
+            self._revocations = orders
 
     def _tell(self, callbacks: Iterable[Callable[..., None]], words: Iterable[tuple[object, ...]]) -> None:
         for word in words:
@@ -278,7 +278,8 @@ class TaskBook:
         expired = self._known.expire(now)
         if expired:
             self._tell(self._on_end, [(task,) for task in expired])
-            self._thread.submit(lambda store: store.expire(int(now))).add_done_callback(self._written)
+            expiry = self._thread.submit(lambda store: store.expire(int(now)), look=True)
+            expiry.add_done_callback(self._written)
         if self._timer:
             self._timer.cancel()
         due = self._known.next_due()

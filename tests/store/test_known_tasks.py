@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from proxy.credential.placeholder import Holding
 from proxy.identity.principal import TaskState
-from proxy.store.known_tasks import KEEP_S, KnownTasks, Move
+from proxy.store.known_tasks import KEEP_S, KnownTasks
 from tests.store.making import NOW, made
 
 ENDED = TaskState.ENDED
@@ -15,17 +15,17 @@ ENDED = TaskState.ENDED
 
 def test_a_task_begins_and_ends_once():
     known, (task, _) = KnownTasks(), made()
-    assert known.move(task) is Move.BEGAN
-    assert known.move(task) is Move.NOTHING
-    assert known.move(replace(task, state=ENDED)) is Move.ENDED
-    assert known.move(replace(task, state=TaskState.REVOKED)) is Move.NOTHING
-    assert known.move(task) is Move.NOTHING
+    assert known.move(task) is False
+    assert known.move(task) is False
+    assert known.move(replace(task, state=ENDED)) is True
+    assert known.move(replace(task, state=TaskState.REVOKED)) is False
+    assert known.move(task) is False
     assert known.tasks[task.id].state is ENDED
 
 
 def test_a_task_that_was_over_when_first_seen_neither_begins_nor_ends():
     known, (task, _) = KnownTasks(), made()
-    assert known.move(replace(task, state=ENDED)) is Move.NOTHING
+    assert known.move(replace(task, state=ENDED)) is False
     assert known.tasks[task.id].state is ENDED
 
 

@@ -189,20 +189,24 @@ def test_a_file_that_was_replaced_is_noticed(store, path):
 def test_the_store_holds_no_secret(store, path):
     """Every column is listed, so that a new one is thought about."""
     connection = sqlite3.connect(path)
+    tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
     columns = {
-        name: [row[1] for row in connection.execute(f"PRAGMA table_info({name})")]
-        for name in ("counter", "tasks", "holdings", "orders", "usage", "followers")
+        name: [row[1] for row in connection.execute(f"PRAGMA table_info({name})")] for (name,) in tables
     }
     mode = connection.execute("PRAGMA journal_mode").fetchone()
     connection.close()
-    life = ["state", "issued_at", "expires_at", "opened_by", "ended_at", "ended_by", "reason", "seq"]
+    life = ["state", "issued_at", "expires_at", "opened_by", "ended_at", "ended_by", "reason"]
+    order = ["kind", "id", "reason", "ordered_by", "ordered_at_ns"]
     assert columns == {
         "counter": ["row", "seq", "orders"],
-        "tasks": ["id", "manifest", "parent", "agent", *life],
+        "tasks": ["id", "manifest", "parent", "agent", *life, "opened_seq", "seq"],
         "holdings": ["digest", "task", "service"],
-        "orders": ["kind", "id", "reason", "ordered_by", "ordered_at_ns", "seq"],
+        "orders": [*order, "seq"],
+        "lifted": ["seq", *order, "ordered_seq", "lifted_by", "lifted_at_ns"],
+        "recorded": ["log", "seq"],
         "usage": ["task", "boot", "requests", "octets"],
         "followers": ["boot", "pid", "started", "seq", "connections", "effective_at_ns"],
+        "carried_out": ["boot", "seq", "connections", "effective_at_ns"],
     }
     assert mode == ("wal",)
 

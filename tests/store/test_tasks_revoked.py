@@ -6,6 +6,7 @@ import pytest
 
 from proxy.identity.principal import TaskState
 from proxy.identity.revocation import Kind, Revocations
+from proxy.store.task_history import Place
 from proxy.store.tasks import TaskOverError, TaskStore, TaskStoreError
 from tests.store.making import NOW, Clock, begin, following, made, order, until
 
@@ -29,7 +30,6 @@ class Heard:
         self.book = book
         self.words: list[tuple[object, ...]] = []
         book.on_revoke(lambda given, tasks: self.note("revoke", given, {task.id for task in tasks}))
-        book.on_lift(lambda kind, identity: self.note("lift", kind, identity))
         book.on_end(lambda task: self.note("end", task.id))
 
     def note(self, *words: object) -> None:
@@ -77,18 +77,21 @@ async def test_an_order_about_a_task_is_told_though_it_holds_nothing(path, other
 
 
 @pytest.mark.parametrize("inside", [True, False])
-async def test_a_lifted_order_is_gone_and_told(path, other, inside):
+async def test_a_lifted_order_is_gone_and_that_is_a_change(path, other, inside):
     other.revoke(order(Kind.KEY, "k"))
     other.revoke(order(Kind.ISSUER, "i"))
     async with following(path, Clock()) as book:
-        heard = Heard(book)
+        changed = asyncio.Event()
+        book.on_change(changed.set)
         if inside:
-            assert await book.lift(Kind.KEY, "k") is True
-            assert await book.lift(Kind.KEY, "k") is False
+            assert await book.lift(Kind.KEY, "k", "admin") is True
+            assert await book.lift(Kind.KEY, "k", "admin") is False
         else:
-            other.lift(Kind.KEY, "k")
-        await until(lambda: heard.words != [])
-        assert heard.words == [("lift", Kind.KEY, "k")]
+            other.lift(Kind.KEY, "k", "admin")
+        async with asyncio.timeout(10):
+            await changed.wait()
+        (*_, lifted) = await book.ask(lambda store: store.history(Place(0), book.seq, 10))
+        assert lifted[1:4] == (Kind.KEY, "k", "admin")
         assert list(book.revocations) == [order(Kind.ISSUER, "i")]
 
 
