@@ -8,14 +8,15 @@ RUN apt-get update \
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY proxy ./proxy
-RUN python3 -m venv /opt/gatepass && /opt/gatepass/bin/pip install --no-cache-dir .
+RUN python3 -m venv /opt/gatepass && /opt/gatepass/bin/pip install --no-cache-dir '.[spiffe]'
 
 FROM ${BASE}
 RUN apt-get update \
     && apt-get install -y --no-install-recommends python3 ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 65532 --no-create-home gatepass \
-    && install -d -o gatepass -g gatepass -m 0700 /var/lib/gatepass
+    && install -d -o gatepass -g gatepass -m 0700 /var/lib/gatepass \
+    && install -d -o gatepass -g gatepass -m 0755 /run/gatepass
 COPY --from=build /opt/gatepass /opt/gatepass
 COPY rules /etc/gatepass/rules
 ENV PATH=/opt/gatepass/bin:$PATH \
@@ -26,7 +27,8 @@ USER 65532:65532
 WORKDIR /etc/gatepass
 VOLUME /var/lib/gatepass
 EXPOSE 8470
-# The root file system can be read-only: only the state directory is written.
+# The root file system can be read-only: only the state directory is written, and /run/gatepass if a Unix
+# socket or the CA is put there, for a volume that the agents' containers mount too.
 ENTRYPOINT ["gatepass"]
 # Reads /etc/gatepass/gatepass.yaml if one is mounted; without, the shipped rules deny everything.
 CMD ["serve"]
