@@ -124,6 +124,8 @@ class Attributor:
         refusal = self._revocations().refusal(principal)
         if refusal is not None:
             return refusal
+        if fresh(principal.chain, self._tasks, self._agents, now):
+            return None
         task = self._tasks.get(principal.task.id)
         links = None if task is None else chain(task, self._tasks, self._agents, now)
         if isinstance(links, Refusal):
