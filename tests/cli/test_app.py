@@ -14,13 +14,14 @@ from proxy.cli.app import Verbs, app, invoke
 from proxy.store.tasks import TaskStore
 from tests.cli.conftest import ROOT
 
-VERBS = ["run", "init", "serve", "task", "log", "policy", "ca", "doctor"]
+VERBS = ["run", "init", "serve", "task", "revoke", "log", "policy", "ca", "doctor"]
 LEAVES = [
     ["run"],
     ["init"],
     ["serve"],
     ["doctor"],
     *(["task", verb] for verb in ("start", "end", "list", "show")),
+    *(["revoke", verb] for verb in ("agent", "task", "token", "key", "issuer", "all", "list", "lift")),
     *(["log", verb] for verb in ("show", "blocked", "trace", "verify")),
     ["policy", "check"],
     ["ca", "export"],
@@ -36,7 +37,7 @@ def test_the_verbs_are_those_of_the_help(capsys):
 
 
 def test_every_leaf_is_tested_here(capsys):
-    for group in ("task", "log", "policy", "ca"):
+    for group in ("task", "revoke", "log", "policy", "ca"):
         assert invoke([group, "--help"]) == 0
         verbs = re.findall(r"^  ([a-z]+)  ", capsys.readouterr().out.split("Commands:")[1], re.MULTILINE)
         assert [[group, verb] for verb in verbs] == [leaf for leaf in LEAVES if leaf[0] == group]
@@ -49,6 +50,18 @@ def test_a_verb_explains_itself_with_an_example(leaf, capsys):
     assert f"Usage: gatepass {' '.join(leaf)}" in shown
     assert f"Example: {'eval' if leaf == ['task', 'start'] else 'gatepass'}" in shown
     assert "--json" in shown
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+async def test_shells_complete_its_verbs(gatepass, shell):
+    shown = await gatepass("--show-completion", shell)
+    assert shown.status == 0
+    assert "_GATEPASS_COMPLETE" in shown.out
+    words = {"COMP_WORDS": "gatepass re", "COMP_CWORD": "1", "_TYPER_COMPLETE_ARGS": "gatepass re"}
+    asked = await gatepass(
+        _GATEPASS_COMPLETE=f"complete_{shell}", _TYPER_COMPLETE_FISH_ACTION="get-args", **words
+    )
+    assert "revoke" in asked.out
 
 
 def test_version(capsys):
@@ -64,6 +77,8 @@ def test_version(capsys):
         (["run"], "gatepass: Missing argument 'CMD...'; see `gatepass run --help`"),
         (["run", "--ttl", "soon", "--", "true"], "gatepass: --ttl: 'soon' is not a duration"),
         (["task", "show"], "gatepass: Missing argument"),
+        (["revoke", "agent", "coder"], "gatepass: Missing option '--reason'"),
+        (["revoke", "all"], "gatepass: Missing option '--reason'"),
     ],
     ids=" ".join,
 )
@@ -114,8 +129,8 @@ async def test_an_interrupt_is_one_line(gatepass, tmp_path):
     process = await gatepass.start("task", "list", "--config", slow)
     writer = await asyncio.to_thread(open, slow, "wb")  # returns once the other side is reading
     process.send_signal(signal.SIGINT)
+    writer.close()  # Python only notes a signal that comes just before it begins to read, and reads on
     done = await gatepass.end(process)
-    writer.close()
     assert (done.status, done.out, done.err) == (130, "", "gatepass: interrupted\n")
 
 

@@ -12,8 +12,10 @@ from proxy.cli.task import app
 from proxy.identity.arrival import Arrival
 from proxy.identity.attribution import Attributor
 from proxy.identity.presented import Presented
-from proxy.identity.principal import Agent, Principal
+from proxy.identity.principal import Agent, Budgets, Principal, Task
 from proxy.identity.registry import Registry
+from proxy.identity.revocation import Kind, Order
+from proxy.identity.task import Manifest, make_task, manifest_bytes
 from proxy.store.keyring import Keyring
 from proxy.store.tasks import TaskStore
 from tests.support.believing import sessions_of
@@ -109,6 +111,10 @@ def test_the_proxy_s_address_comes_from_the_configuration(world, tmp_path):
     assert world.started()["proxy"].endswith("@127.0.0.1:7000")
     (tmp_path / "gatepass.yaml").write_text("listen:\n  - {address: '127.0.0.1:0'}\n")
     assert "--proxy" in world.start(status=2).stderr
+    (tmp_path / "gatepass.yaml").write_text(
+        "listen:\n  - {unix: run.sock}\n  - {address: '127.0.0.1:1', tls: {trust_domain: example.org}}\n"
+    )
+    assert "--proxy" in world.start(status=2).stderr  # a URL and a token do not lead there
 
 
 @pytest.mark.parametrize(
@@ -132,7 +138,8 @@ def test_end_show_and_list(world):
     (shown,) = world.read("show", first)
     assert shown["state"] == "open"
     assert shown["ended"] is None
-    assert shown["services"] == ["api"]
+    assert shown["services"] is None
+    assert shown["placeholders"] == ["api"]
     assert f"ended {first}" in world.run("end", first, "--reason", "done").stdout
     assert "over already: ended, done" in world.run("end", first).stdout
     (shown,) = world.read("show", first)
@@ -141,6 +148,103 @@ def test_end_show_and_list(world):
     assert [task["task"] for task in world.read("list", "--open")] == [second]
     (ended,) = world.read("end", second)
     assert (ended["task"], ended["state"], ended["reason"]) == (second, "ended", "ended by hand")
+
+
+def below(store: TaskStore, parent: Task, name: str) -> Task:
+    """What an agent would get from its desk: a task delegated from this one."""
+    words = Manifest(
+        name,
+        "helps",
+        (),
+        parent.environment,
+        parent.issued_at,
+        parent.expires_at,
+        parent.on_behalf_of,
+        f"{parent.depth:032x}",
+        services=("api",),
+        budgets=Budgets(requests=5),
+        parent=parent.id,
+        depth=parent.depth - 1,
+    )
+    task = make_task(words)
+    store.create(task, manifest_bytes(words), (), f"agent:{parent.agent}")
+    return task
+
+
+def test_what_a_task_is_narrowed_to_can_be_said(world):
+    started = world.started(
+        *("--service", "api", "--ticket", "ISSUE-7", "--approver", "grace", "--max-requests", "10"),
+        *("--max-octets", "2000", "--depth", "1"),
+    )
+    with TaskStore.open(world.state / "tasks.sqlite3") as store:
+        stored = store.get(started["task"])
+    task = stored.task
+    assert (task.services, task.ticket, task.approver) == (("api",), "ISSUE-7", "grace")
+    assert (task.budgets, task.depth) == (Budgets(10, 2000), 1)
+    assert stored.opened_by == "cli"
+    told = {name: started[name] for name in ("services", "ticket", "approver", "requests", "octets", "depth")}
+    assert told == {
+        "services": ["api"],
+        "ticket": "ISSUE-7",
+        "approver": "grace",
+        "requests": 10,
+        "octets": 2000,
+        "depth": 1,
+    }
+    assert started["placeholders"].keys() == {"api"}
+    assert "there is no service 'mail'" in world.start("--service", "mail", status=2).stderr
+
+
+def test_a_revoked_agent_starts_nothing(world):
+    task = world.started()["task"]
+    with TaskStore.open(world.state / "tasks.sqlite3") as store:
+        store.revoke(Order(Kind.AGENT, "coder", "key \x1b leaked", "cli", 1))
+    words = world.start(status=1).stderr
+    assert words == (
+        "gatepass: no task was started: the agent coder is revoked: key \\x1b leaked; "
+        "`gatepass revoke list` shows every order\n"
+    )
+    (shown,) = world.read("show", task)
+    assert (shown["state"], shown["ended_by"]) == ("revoked", "cli")
+
+
+def test_delegated_tasks_are_shown_with_their_chain_and_what_they_used(world):
+    task = world.started()["task"]
+    with TaskStore.open(world.state / "tasks.sqlite3") as store:
+        middle = below(store, store.get(task).task, "tester")
+        last = below(store, middle, "mailer")
+        store.keep_usage("boot", {last.id: (3, 99)})
+    (shown,) = world.read("show", last.id)
+    assert [(link["task"], link["agent"]) for link in shown["chain"]] == [
+        (task, "coder"),
+        (middle.id, "tester"),
+        (last.id, "mailer"),
+    ]
+    assert (shown["requests"], shown["requests_used"], shown["octets_used"]) == (5, 3, 99)
+    assert (shown["parent"], shown["started_by"]) == (middle.id, "agent:tester")
+    (shown,) = world.read("show", middle.id)
+    assert (shown["requests_used"], shown["octets_used"]) == (0, 0)
+    (shown,) = world.read("show", task)
+    assert (shown["requests_used"], shown["octets_used"]) == (None, None)
+    output = world.run("show", last.id).stdout
+    assert f"chain\t{task} (coder) > {middle.id} (tester) > {last.id} (mailer)" in output
+    assert "requests_used\t3" in output
+    assert "depth\t1" in output
+    rows = world.run("list").stdout.splitlines()[1:]
+    assert {row.split("\t")[0] for row in rows} == {task, middle.id, last.id}  # plain in a pipe
+
+
+@pytest.mark.parametrize(("depth", "words"), [(0, ", and 2 tasks"), (1, ", and 1 task"), (2, "")])
+def test_an_end_says_how_many_tasks_below_ended_too(world, depth, words):
+    chain = [world.started()["task"]]
+    with TaskStore.open(world.state / "tasks.sqlite3") as store:
+        for name in ("tester", "mailer"):
+            chain.append(below(store, store.get(chain[-1]).task, name).id)
+    more = f"{words} delegated from it" if words else ""
+    assert world.run("end", chain[depth]).stdout == f"ended {chain[depth]}{more}\n"
+    assert [task["task"] for task in world.read("list", "--open")] == chain[:depth]
+    (again,) = world.read("end", chain[depth])
+    assert (again["ended_below"], again["state"], again["ended_by"]) == (0, "ended", "cli")
 
 
 def test_people_get_rows_and_no_terminal_obeys_them(world):
@@ -152,7 +256,7 @@ def test_people_get_rows_and_no_terminal_obeys_them(world):
     output = world.run("show", task).stdout
     assert "\x1b" not in output
     assert "reason\t\\x1b[2J" in output
-    assert "services\tapi" in output
+    assert "placeholders\tapi" in output
 
 
 def test_a_task_whose_time_is_up_is_shown_as_expired(world):
