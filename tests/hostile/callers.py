@@ -22,6 +22,7 @@ from tests.hostile.assertions import clean, holds, inside, say, untouched
 from tests.support import demo_rules
 from tests.support.demo_rules import Entry
 from tests.support.rawclient import RawClient, Response, basic
+from tests.support.upstream import Upstream
 from tests.support.world import World, world
 
 DESK = "http://gatepass.internal"
@@ -59,6 +60,15 @@ def permit_all(agent: str, on: str = "api") -> str:
 
 def with_ceiling(name: str, **ceiling: object) -> Entry:
     return {**demo_rules.agent(name), "ceiling": ceiling}
+
+
+def two_services(up: Upstream) -> list[Entry]:
+    """``api`` as always, and ``rest`` at another name of the same upstream."""
+    reached = {"ports": [up.port], "schemes": ["https"]}
+    return [
+        demo_rules.service("api", up.hosts[0], **reached),
+        demo_rules.service("rest", "rest.test", **reached),
+    ]
 
 
 # -- requests --
