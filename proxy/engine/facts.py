@@ -67,6 +67,12 @@ class Seen:
     desk: bool = False
     credential: dict[str, Json] | None = field(default=None)
 
+    @property
+    def agent(self) -> str | None:
+        """The agent whose call the record says it is: it counts for that agent (``audit.record.Stamp``)."""
+        known = self.principal or self.unfit
+        return None if known is None or known.agent is None else known.agent.id
+
 
 def who(seen: Seen) -> dict[str, Json]:
     """Who asked, for which task, on whose behalf, on what evidence."""

@@ -68,7 +68,7 @@ class Scribe:
                 entry = self._decision(exchange, seen, refusal)
             except Exception as error:  # noqa: BLE001 - fail closed: it becomes a refusal, with a record
                 failure = self.failed(error, "recorded")
-                bare = Seen(seen.peer, principal=seen.principal)
+                bare = Seen(seen.peer, principal=seen.principal, unfit=seen.unfit)
                 entry = self._decision(exchange, bare, failure)
             await self._log.append(entry)
         except LogUnavailable as error:
@@ -83,12 +83,11 @@ class Scribe:
 
     def _decision(self, exchange: Exchange, seen: Seen, refusal: Refusal | None) -> bytes:
         who, what, why = facts.who(seen), facts.what(seen), facts.why(seen, refusal)
-        agent = seen.principal.agent.id if seen.principal is not None else None
 
         def entry(stamp: Stamp) -> bytes:
             return record.decision(stamp, who=who, what=what, why=why, credential=seen.credential)
 
-        return self._numbered(agent, entry, exchange.id)
+        return self._numbered(seen.agent, entry, exchange.id)
 
     def outcome(self, agent: str, decision_id: str, what: dict[str, Json]) -> None:
         """Record how an allowed call ended, without waiting for the disk."""

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from proxy.audit.ledger import Ledger
 from proxy.audit.record import Record, parse
 from proxy.credential import placeholder
 from proxy.credential.binding import Binding
@@ -51,7 +52,7 @@ from proxy.policy.observe import observe
 from proxy.ports import Answer, Credentials, Desk, Log, LogUnavailable, Resolver
 from proxy.store import authority
 from proxy.wiring import SystemClock
-from tests.support.rawclient import RawClient, Response
+from tests.support.rawclient import RawClient, Response, basic
 from tests.support.resolver import ScriptedResolver
 from tests.support.upstream import Upstream
 
@@ -69,10 +70,13 @@ class Journal:
         self.entries: list[bytes] = []
         self.broken = False
         self.held: asyncio.Event | None = None
+        self.waiting = 0
 
     async def append(self, entry: bytes, *, urgent: bool = True) -> int:
-        if self.held is not None:
-            await self.held.wait()
+        if (held := self.held) is not None:
+            self.waiting += 1
+            await held.wait()
+            self.waiting -= 1
         if self.broken:
             raise LogUnavailable("the disk is full")
         self.entries.append(entry)
@@ -86,9 +90,20 @@ class Book:
         self.revocations = Revocations()
         self._holdings = {holding.placeholder_sha256: holding for holding in holdings}
         self.tasks = {
-            name: Task(name, name, "a test", (), "development", 0, 1 << 40, "0" * 64, budgets=budgets)
+            name: Task(
+                name, name, "a test", (), "development", 0, 1 << 40, "0" * 64, budgets=budgets, depth=3
+            )
             for name in AGENTS
         }
+
+    def delegate(self, parent: str, agent: str, **changes: object) -> Task:
+        """A task of ``agent`` that was handed on from the task ``parent``."""
+        above = self.tasks[parent]
+        same = {"parent": parent, "depth": above.depth - 1, "manifest_sha256": "1" * 64}
+        task_id = "t-" + "abcdefgh"[len(self.tasks)] * 26
+        task = replace(above, id=task_id, agent=agent, **{"budgets": NO_BUDGETS, **same, **changes})
+        self.tasks[task.id] = task
+        return task
 
     def get(self, task_id: str) -> Task | None:
         return self.tasks.get(task_id)
@@ -107,6 +122,11 @@ class Book:
 
     def revoke(self, order: Order) -> None:
         self.revocations = Revocations([*self.revocations, order])
+
+
+def named(task: Task) -> str:
+    """The header in which a client of a listener with an identity names another task of its agent."""
+    return f"Proxy-Authorization: {basic(task.id, '')}"
 
 
 class NoKeys:
@@ -198,6 +218,10 @@ class Engine:
     journal: Journal
     book: Book
     upstream: Upstream
+    judge: Judge
+    spending: Spending
+    desk: Desk
+    blocked: Blocked
     alarms: list[str] = field(default_factory=list)
 
     @property
@@ -212,6 +236,13 @@ class Engine:
     def outcomes(self) -> list[tuple[str, str, int | None]]:
         return [(r.result, r.code, r.status) for r in self.records if r.kind == "outcome"]
 
+    def consistent(self) -> bool:
+        """Whether the records so far are a log without faults (``audit.ledger``)."""
+        ledger = Ledger("test")
+        faults = [fault for entry in self.journal.entries if (fault := ledger.add(entry)) is not None]
+        assert not faults, faults
+        return True
+
     async def client(self, agent: str = "one") -> RawClient:
         return await RawClient.connect(self.server.addresses[AGENTS.index(agent)])
 
@@ -219,6 +250,16 @@ class Engine:
         where = f"{self.upstream.hosts[0]}:{self.upstream.port}"
         lines = [f"{method} http://{where}{path} HTTP/{version}", f"Host: {where}", *headers, "", ""]
         return "\r\n".join(lines).encode()
+
+    def to_desk(
+        self, path: str = "/whoami", *headers: str, method: str = "GET", version: str = "1.1"
+    ) -> bytes:
+        lines = [
+            f"{method} http://gatepass.internal{path} HTTP/{version}",
+            "Host: gatepass.internal",
+            *headers,
+        ]
+        return "\r\n".join([*lines, "", ""]).encode()
 
     async def call(self, path: str = "/", *headers: str, method: str = "GET", agent: str = "one") -> Response:
         """One request on a connection of its own."""
@@ -272,13 +313,14 @@ async def engine(
     loop, clock, alarms = asyncio.get_running_loop(), SystemClock(), []
     async with upstream or Upstream("api.test", tls=False) as up:
         book, kept = Book(holdings, budgets), journal or Journal()
+        spending, blocked, served = Spending(), Blocked(), desk or Echo()
         allowed = [AllowPrivate(name, "127.0.0.0/8", up.port) for name in up.hosts] if opened else []
         registry = Registry.of(Agent(name, "development", "low", "ada", "grace") for name in AGENTS)
         trust = Trust(VerifyingKeys(), "test", "test", {}, frozenset(), "test", NoKeys())
         attributor = Attributor(trust, registry, book, revocations=lambda: book.revocations)
         judge = Judge(
             doorman=Doorman(attributor, NoKeys(), book, clock),
-            panel=Panel(pdp or observe(), Spending()),
+            panel=Panel(pdp or observe(), spending),
             tasks=book,
             destinations=Destinations(None, allowed, frozenset, ip_literals=False),
             clock=clock,
@@ -295,7 +337,7 @@ async def engine(
             scribe=scribe,
             clock=clock,
             credentials=credentials or Purse(),
-            blocked=Blocked(),
+            blocked=blocked,
         )
         deadlines = Deadlines(loop.time)
         answers = ScriptedResolver({name: [("127.0.0.1",)] for name in up.hosts})
@@ -304,7 +346,7 @@ async def engine(
         pool = Pool(dialer, pool_size, pool_idle, loop.time)
         terms = Terms(
             enforcer=enforcer,
-            desk=desk or Echo(),
+            desk=served,
             pool=pool,
             leaves=leaves(),
             clock=clock,
@@ -318,7 +360,21 @@ async def engine(
         server = Server(terms, deadlines, connections, alarms.append)
         await server.listen([Listener("127.0.0.1", 0, Fixed(name, name)) for name in AGENTS])
         try:
-            yield Engine(server, enforcer, scribe, pool, deadlines, kept, book, up, alarms)
+            yield Engine(
+                server,
+                enforcer,
+                scribe,
+                pool,
+                deadlines,
+                kept,
+                book,
+                up,
+                judge,
+                spending,
+                served,
+                blocked,
+                alarms,
+            )
         finally:
             await server.drain(2)
             await enforcer.settled()

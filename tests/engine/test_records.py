@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from proxy.identity.revocation import Kind, Order
 from proxy.policy.decision import Ruling
 from tests.engine.ports import YES, engine
 from tests.support.world import world
@@ -26,6 +27,35 @@ async def test_a_record_that_cannot_be_made_is_a_refusal_without_a_gap():
         assert (await e.call("/x")).status == 200
         assert e.decisions == [("deny", "internal", 500), ("allow", "", None)]
         assert [record.seq for record in e.records] == list(range(len(e.records)))
+
+
+async def test_who_was_identified_and_refused_is_named_and_numbered():
+    """The numbers of an agent have no gap, whatever became of its calls: a gap reads as a deleted record."""
+    async with engine() as e:
+        assert (await e.call("/x")).status == 200
+        for end in (
+            lambda: e.book.end("one"),
+            lambda: e.book.revoke(Order(Kind.AGENT, "two", "why", "cli", 1)),
+        ):
+            end()
+            for agent in ("one", "two"):
+                await e.call("/x", agent=agent)
+        e.book.tasks.clear()
+        await e.call("/x")
+        await e.enforcer.settled()
+        decisions = [record for record in e.records if record.kind == "decision"]
+        assert [(record.agent, record.task, record.code) for record in decisions] == [
+            ("one", "one", ""),
+            ("one", "one", "task_ended"),
+            ("two", "two", ""),
+            ("one", "one", "task_ended"),
+            ("two", "two", "revoked"),
+            ("one", "", "task_unknown"),
+        ]
+        refused = decisions[-2].raw["who"]
+        assert [evidence["method"] for evidence in refused["auth"]] == ["listener"]
+        assert "right" not in refused
+        assert e.consistent()
 
 
 async def test_an_api_gets_no_correlation_header_unless_it_is_configured(tmp_path: Path):
