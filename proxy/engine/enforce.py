@@ -181,8 +181,10 @@ class Enforcer:
             self._bursts.recorded(source, refused.record_id)
             return refused
         exchange.advance(Step.CLOSED)
+        record_id = self._bursts.record_of(source)
         await asyncio.sleep(wait)
-        return Refused(replace(refusal, retry_after=60), self._bursts.record_of(source))
+        told = replace(refusal, detail=facts.shown(refusal.detail), retry_after=60)
+        return Refused(told, self._bursts.record_of(source) or record_id)
 
     def sweep(self) -> None:
         """Record the bursts of bad credentials that are over; called now and then."""

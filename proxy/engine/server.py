@@ -196,5 +196,6 @@ class Server:
             await asyncio.sleep(_SWEEP)
             self._deadlines.sweep()
             self._terms.pool.sweep()
+            self._terms.enforcer.sweep()
             for tls in self._tls:
                 tls.sweep()

@@ -49,7 +49,7 @@ from proxy.identity.revocation import Order, Revocations
 from proxy.policy.cedar import RuleSet, load_rules
 from proxy.policy.decision import Allow, Pdp, Ruling
 from proxy.policy.observe import observe
-from proxy.ports import Answer, Credentials, Desk, Log, LogUnavailable, Resolver
+from proxy.ports import Answer, Clock, Credentials, Desk, Log, LogUnavailable, Resolver
 from proxy.store import authority
 from proxy.wiring import SystemClock
 from tests.support.rawclient import RawClient, Response, basic
@@ -305,12 +305,13 @@ async def engine(
     opened: bool = True,
     budgets: Budgets = NO_BUDGETS,
     desk: Desk | None = None,
+    clock: Clock | None = None,
 ) -> AsyncIterator[Engine]:
     """An engine in front of ``upstream``, with everything that is not given in good order.
 
     ``opened``: the upstream's loopback address may be dialled. ``now`` is the connections' own clock.
     """
-    loop, clock, alarms = asyncio.get_running_loop(), SystemClock(), []
+    loop, clock, alarms = asyncio.get_running_loop(), clock or SystemClock(), []
     async with upstream or Upstream("api.test", tls=False) as up:
         book, kept = Book(holdings, budgets), journal or Journal()
         spending, blocked, served = Spending(), Blocked(), desk or Echo()

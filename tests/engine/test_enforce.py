@@ -5,7 +5,9 @@ import asyncio
 import pytest
 
 from proxy.errors import Code, Refusal
+from proxy.identity.burst import FREE
 from proxy.policy.decision import Deny
+from proxy.wiring import SystemClock
 from tests.engine.lines import until
 from tests.engine.ports import AGENTS, BEARER, HELD, YES, Explodes, Journal, Says, engine
 
@@ -186,3 +188,70 @@ async def test_events_of_the_sidecar_are_numbered_apart_from_the_agents_calls():
         for record in e.records:
             seen.setdefault(agents.get(record.decision_id, ""), []).append(record.seq)
         assert seen == {"one": [0, 1, 2, 3], "two": [0, 1, 2, 3], "": [0]}
+
+
+# -- bad credentials --
+
+
+class Ahead(SystemClock):
+    """The machine's clocks, and what a test puts them forward by."""
+
+    seconds = 0
+
+    def mono_ns(self) -> int:
+        return super().mono_ns() + self.seconds * 10**9
+
+
+BAD = "Proxy-Authorization: Bearer a.b.c"
+
+
+async def test_a_burst_of_bad_credentials_is_slowed_counted_and_told_once():
+    clock = Ahead()
+    async with engine(clock=clock) as e:
+        async with await e.client() as client:
+            answers = []
+            for _ in range(FREE + 3):
+                await client.send(e.head("/x", BAD))
+                answers.append(await client.read_response())
+            assert {(answer.status, answer.json()["code"]) for answer in answers} == {
+                (407, "identity_invalid")
+            }
+            records = [answer.json()["record"] for answer in answers]
+            assert records == [record.id for record in e.records] + [e.records[-1].id] * 3
+            assert [answer.get("retry-after") for answer in answers] == [None] * FREE + ["60"] * 3
+            # whoever has something valid is not slowed, from the same source
+            assert (await e.call("/x")).status == 200
+        clock.seconds = 10
+        await until(lambda: e.records[-1].kind == "identity.burst")
+        burst = e.records[-1].raw["body"]
+        assert (burst["source"], burst["count"], burst["decision_id"]) == ("127.0.0.1", 3, records[-1])
+        assert [record.kind for record in e.records].count("identity.burst") == 1
+        assert e.decisions == [("deny", "identity_invalid", 407)] * FREE + [("allow", "", None)]
+        assert e.consistent()
+
+
+async def test_a_burst_that_the_drain_interrupts_is_told_as_well():
+    async with engine() as e:
+        for _ in range(FREE + 1):
+            await e.call("/x", BAD)
+        await e.server.drain(1)
+        await e.enforcer.settled()
+        assert e.records[-1].kind == "identity.burst"
+        assert untouched(e)
+
+
+async def test_a_missing_credential_is_no_bad_one():
+    async with engine() as e:
+        for _ in range(FREE + 3):
+            assert (
+                await e.call("/x", "Proxy-Authorization: Basic Og==")
+            ).status == 200  # the listener says who
+        assert len(e.decisions) == FREE + 3
+
+
+async def test_many_guesses_at_once_refer_to_a_record():
+    async with engine() as e:
+        answers = await asyncio.gather(*(e.call("/x", BAD) for _ in range(FREE + 5)))
+        known = {record.id for record in e.records}
+        assert {answer.json()["record"] for answer in answers} <= known
+        assert len(known) == FREE
