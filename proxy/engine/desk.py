@@ -1,12 +1,14 @@
 """Serves one call to the desk on its connection: reads a small body, asks, answers, records the end."""
 
+import asyncio
+
 from proxy.engine.body import BadFraming, Body, Truncated
 from proxy.engine.enforce import Called, Enforcer, Refused
 from proxy.engine.facts import Outcome
 from proxy.engine.head import Reading, format_response_head
 from proxy.engine.wire_error import Cut, Expired, WireError
 from proxy.errors import Code, Refusal
-from proxy.http.message import NoBody
+from proxy.http.message import Length, NoBody
 from proxy.ports import Answer, Ask, Desk
 
 MAX_BODY = 16 * 1024  # octets
@@ -15,6 +17,7 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _TOO_LARGE = Refusal(Code.DESK_REQUEST, f"the body is larger than {MAX_BODY} octets")
 _BROKEN = Refusal(Code.MALFORMED, "the request body ended early or its chunks are malformed")
 _SLOW = Refusal(Code.BODY_TIMEOUT, "the request body stopped arriving")
+_STOPPED = Refusal(Code.DRAINING, "gatepass stopped before the desk had answered")
 
 
 async def serve(reading: Reading, called: Called, desk: Desk, enforcer: Enforcer) -> bytes | Refused:
@@ -23,13 +26,16 @@ async def serve(reading: Reading, called: Called, desk: Desk, enforcer: Enforcer
     Raises as ``Wire.read`` if the agent vanishes or is cut, once that is recorded.
     """
     try:
-        answer = await _answer(reading, called, desk)
+        answer = await _answer(reading, called, desk, enforcer)
     except WireError as error:
         result = "cut" if isinstance(error, Cut) else "client_gone"
         enforcer.settle(called, Outcome(result))
         raise
     except Exception as error:  # noqa: BLE001 - fail closed: a failure of ours is a refusal, with an outcome
         answer = enforcer.failed(error, "answered")
+    except asyncio.CancelledError:
+        enforcer.settle(called, Outcome("cut", _STOPPED))
+        raise
     if isinstance(answer, Refusal):
         enforcer.settle(called, Outcome("refused", answer, answer.status))
         return Refused(answer, called.exchange.id, called.principal)
@@ -37,10 +43,13 @@ async def serve(reading: Reading, called: Called, desk: Desk, enforcer: Enforcer
     return _format(called, answer)
 
 
-async def _answer(reading: Reading, called: Called, desk: Desk) -> Answer | Refusal:
+async def _answer(reading: Reading, called: Called, desk: Desk, enforcer: Enforcer) -> Answer | Refusal:
     body = await _body(reading, called)
     if isinstance(body, Refusal):
         return body
+    refusal = enforcer.over(called.principal)  # recording and reading took time; an order may have come
+    if refusal is not None:
+        return refusal
     target = called.errand.target
     ask = Ask(called.method, target.path.text, called.errand.parameters, body)
     return await desk.answer(called.principal, ask)
@@ -50,6 +59,8 @@ async def _body(reading: Reading, called: Called) -> bytes | Refusal:
     guarded = called.errand.guarded
     if isinstance(guarded.framing, NoBody):
         return b""
+    if isinstance(guarded.framing, Length) and guarded.framing.octets > MAX_BODY:
+        return _TOO_LARGE
     if guarded.expect_continue:
         reading.wire.write(_CONTINUE)
     body, read = Body(reading, guarded.framing), b""

@@ -214,6 +214,10 @@ class Enforcer:
         )
         self._scribe.outcome(call.principal.agent.id, call.exchange.id, what)
 
+    def over(self, principal: Principal) -> Refusal | None:
+        """See ``Judge.over``."""
+        return self._judge.over(principal)
+
     def failed(self, error: Exception, doing: str) -> Refusal:
         """See ``Scribe.failed``."""
         return self._scribe.failed(error, doing)

@@ -183,6 +183,9 @@ class Connection:
         return kept
 
     async def _desk(self, called: Called, head: RequestHead) -> bool:
+        if self._over is not None:  # cut while it was being recorded
+            self._terms.enforcer.settle(called, Outcome("cut", self._over))
+            return False
         self._wire.deadline = self._terms.now() + self._terms.patience.downstream_idle
         self._at_desk = True
         try:

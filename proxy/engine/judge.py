@@ -100,7 +100,7 @@ class Judge:
         asked = parse_connect(head.target, values(head.headers, b"host"))
         if isinstance(asked, Refusal):
             return asked
-        refusal = None if _is_desk(*asked) else self._destinations.check(*asked)
+        refusal = None if _is_desk(*asked) else self._destination(*asked)
         if refusal is not None:
             return refusal
         token = presented(head.headers)
@@ -135,7 +135,7 @@ class Judge:
         seen.trace = trace_parent(guarded.forward)
         if target.origin.scheme == "http" and _is_desk(target.origin.host, target.origin.port):
             return _errand(exchange, seen, principal, guarded, target)
-        refusal = self._destinations.check(target.origin.host, target.origin.port)
+        refusal = self._destination(target.origin.host, target.origin.port)
         if refusal is not None:
             return refusal
         return self._decide(exchange, seen, principal, guarded, target, prefix)
@@ -149,7 +149,7 @@ class Judge:
             return target
         if "%2F" in target.path.text and not self._encoded_slash(target.origin):
             return _ENCODED_SLASH
-        refusal = self._destinations.check(target.origin.host, target.origin.port)
+        refusal = self._destination(target.origin.host, target.origin.port)
         pairs = query_pairs(target.query)
         if refusal is not None or isinstance(pairs, Refusal):
             return refusal or cast("Refusal", pairs)
@@ -168,6 +168,9 @@ class Judge:
                 return spent
             self._panel.give_back(principal)
         return verdict
+
+    def _destination(self, host: Host, port: int) -> Refusal | None:
+        return _NOT_THE_DESK if host.name == DESK_HOST else self._destinations.check(host, port)
 
     def _decide(
         self,
@@ -282,6 +285,9 @@ def _body_of(prefix: bytes, framing: Framing) -> bytes:
 
 _ENCODED_SLASH = Refusal(
     Code.TARGET_MALFORMED, "the path has an encoded slash, and no service at this host declares encoded_slash"
+)
+_NOT_THE_DESK = Refusal(
+    Code.DESK_REQUEST, f"the desk is at http://{DESK_HOST}/ alone, on port 80 and without TLS"
 )
 BODY_PLACEHOLDER = Refusal(
     Code.PLACEHOLDER_SURFACE,
