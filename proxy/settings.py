@@ -152,7 +152,7 @@ class Limits(Model):
 class LogSettings(Model):
     """The audit log. ``origin`` names it in checkpoints; default ``gatepass/<host name>``."""
 
-    origin: Annotated[str, Field(pattern=r"^[!-*,-~]{1,200}$")] | None = None
+    origin: Annotated[str, Field(pattern=r"^[!-*,-~]+$", max_length=200)] | None = None
     checkpoint_every: Seconds = 1
 
 
@@ -163,7 +163,7 @@ class IssuerSettings(Model):
     """A foreign issuer of identity tokens. ``keys`` is a file with its JWK set, instead of discovery."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
-    issuer: Annotated[str, Field(pattern=r"^https?://[!-~]{1,2000}$")]
+    issuer: Annotated[str, Field(pattern=r"^https?://[!-~]+$", max_length=2_000)]
     audiences: Annotated[tuple[str, ...], Field(min_length=1)]
     algorithms: Annotated[frozenset[Algorithm], Field(min_length=1)] = frozenset({"RS256", "ES256"})
     max_lifetime: Annotated[int, Field(gt=0, le=366 * 86_400)] = 86_400
@@ -180,14 +180,14 @@ class IssuerSettings(Model):
 class TrustDomain(Model):
     """A SPIFFE trust domain; ``bundle`` is a file (SPIFFE bundle, or PEM), else the Workload API has it."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9._-]{1,255}$")]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9._-]+$", max_length=255)]
     bundle: str | None = None
 
 
 class IdentitySettings(Model):
     """Who may say who is calling, besides this sidecar. ``audience`` is what JWT-SVIDs must name."""
 
-    audience: Annotated[str, Field(pattern=r"^[!-~]{1,2048}$")] | None = None
+    audience: Annotated[str, Field(pattern=r"^[!-~]+$", max_length=2_048)] | None = None
     issuers: tuple[IssuerSettings, ...] = ()
     trust_domains: tuple[TrustDomain, ...] = ()
     workload_api: Annotated[str, Field(pattern=r"^(unix:///|tcp://)[!-~]+$")] | None = None

@@ -1,6 +1,7 @@
 """The import arrows and the house rules, checked on the syntax trees: nothing here runs the code it reads."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +56,7 @@ MAY_IMPORT = {
 }
 POLICY_FROM_CREDENTIAL = {"proxy.credential.binding", "proxy.credential.placeholder"}
 MAX_LINES = 300
+MAX_REPETITION = 128
 
 
 def part(path: Path) -> str:
@@ -165,6 +167,16 @@ def test_only_wiring_and_the_command_line_read_the_environment(path: Path) -> No
 @each_file
 def test_files_stay_short(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= MAX_LINES
+
+
+@each_file
+def test_pydantic_counts_characters_and_its_patterns_do_not(path: Path) -> None:
+    """Its regex engine writes ``{1,4096}`` out, and every sidecar carries the megabytes."""
+    for _, call in calls(path):
+        for keyword in call.keywords:
+            if keyword.arg == "pattern":
+                counts = re.findall(r"\{\d*,(\d+)\}", ast.unparse(keyword.value))
+                assert all(int(most) <= MAX_REPETITION for most in counts), ast.unparse(call)
 
 
 @each_file

@@ -35,8 +35,8 @@ def _agent_id(value: str) -> str:
 # pydantic matches in Rust, where ``$`` is the end of the text and never before a last newline.
 Environment = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 Tier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
-Words = Annotated[str, Field(pattern=r"^[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]{0,255}$")]
-Scope = Annotated[str, Field(pattern=r"^[!#-\[\]-~]{1,256}$")]  # RFC 6749, section 3.3
+Words = Annotated[str, Field(pattern=r"^[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$", max_length=256)]
+Scope = Annotated[str, Field(pattern=r"^[!#-\[\]-~]+$", max_length=256)]  # RFC 6749, section 3.3
 ServiceName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
 Count = Annotated[int, Field(ge=0, le=_MAX_BUDGET)]
 

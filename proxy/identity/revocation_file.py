@@ -26,8 +26,9 @@ from proxy.identity.revocation import EVERYTHING, Kind, Order
 from proxy.identity.task import TASK_ID
 from proxy.problems import LoadedYaml, Problem, load_yaml, problems_of
 
-_Id = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]{1,2048}$")]
-_Words = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]{0,1024}$")]
+# Lengths are not the pattern's to say: Rust writes a repetition of so many characters out, into megabytes.
+_Id = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]+$", max_length=2048)]
+_Words = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]*$", max_length=1024)]
 _SHA256 = re.compile(r"[0-9A-Fa-f]{64}")
 
 
