@@ -16,8 +16,8 @@ class Cutting:
     async def done(self) -> None:
         """Wait until every exchange on them has its outcome.
 
-        One that waits for a name or a dial, which nothing cuts, is cancelled after a while. It ends with
-        its outcome, too, and nothing of it has left.
+        One that waits for a key or a credential, which nothing cuts, is cancelled after a while. It ends
+        with its outcome, too, and nothing of it has left.
         """
         if self._tasks:
             _, left = await asyncio.wait(self._tasks, timeout=PATIENCE)

@@ -53,6 +53,7 @@ class Transfer:
             down, call.guarded.framing, idle=patience.downstream_idle, patience=patience.first_byte
         )
         self._up: Upstream | None = None
+        self._dialling: asyncio.Task[object] | None = None
         self.answered = False
         self._loop = asyncio.get_running_loop()
 
@@ -93,7 +94,7 @@ class Transfer:
         """Send the request, await its final answer; once again if a kept connection died of age."""
         for fresh in (False, True):
             self._wanted()
-            up = await self._pool.acquire(self._call.key, fresh=fresh)
+            up = await self._acquire(fresh=fresh)
             if isinstance(up, Refusal):
                 return up
             reused = up.used > 0
@@ -110,6 +111,19 @@ class Transfer:
                 continue
             return answer if isinstance(answer, Refusal) else (up, answer)
         raise AssertionError  # the second connection is not a reused one, so its failure was raised
+
+    async def _acquire(self, *, fresh: bool) -> Upstream | Refusal:
+        """A connection to the API. A cut ends the wait for it: nobody is looked up or dialled any more."""
+        self._dialling = asyncio.current_task()
+        try:
+            return await self._pool.acquire(self._call.key, fresh=fresh)
+        except asyncio.CancelledError:
+            if self.outcome.result != "cut" or self._dialling is None:
+                raise
+            self._dialling.uncancel()
+            raise Cut(self._down.wire) from None
+        finally:
+            self._dialling = None
 
     def _wanted(self) -> None:
         """Nothing may leave once the agent has gone or its task is over, and a dial gives time for both."""
@@ -230,6 +244,8 @@ class Transfer:
     def cut(self, refusal: Refusal) -> None:
         """End this call now, because its task ended or the sidecar stops."""
         self._end("cut", refusal)
+        if self._dialling is not None:
+            self._dialling.cancel()
         if self._up is not None:
             self._up.wire.cut()
         self._down.wire.cut()

@@ -4,9 +4,11 @@ import asyncio
 
 import pytest
 
+from proxy.engine.cutting import PATIENCE
 from proxy.errors import Code, Refusal
 from tests.engine.lines import until
 from tests.engine.ports import engine
+from tests.support.upstream import Upstream
 from tests.support.wire import Malformed
 
 WHY = Refusal(Code.REVOKED, "the agent one is revoked")
@@ -64,25 +66,52 @@ async def test_none_reached_is_done_at_once():
 
 
 class Held:
-    """A resolver that never answers."""
+    """A resolver that answers only when it is let."""
 
     def __init__(self) -> None:
-        self.asked, self.never = asyncio.Event(), asyncio.Event()
+        self.asked, self.go = asyncio.Event(), asyncio.Event()
 
     async def resolve(self, name: str) -> tuple[str, ...]:
         self.asked.set()
-        await self.never.wait()
-        return ()
+        await self.go.wait()
+        return ("127.0.0.1",)
 
 
-async def test_one_that_waits_for_a_name_ends_with_its_outcome():
+async def test_one_that_waits_for_a_name_ends_at_once_and_never_dials():
     resolver = Held()
     async with engine(resolver=resolver) as e, await e.client() as one:
         await one.send(e.head("/"))
         await resolver.asked.wait()
         cutting = e.server.cut(is_one, WHY)
         assert cutting.connections == 1
+        async with asyncio.timeout(PATIENCE / 2):
+            await cutting.done()
         assert await one.at_end()
-        async with asyncio.timeout(20):
+        assert e.outcomes == [("cut", "revoked", None)]
+        resolver.go.set()
+        assert (await e.call("/", agent="two")).status == 200  # which looks up the same name, and dials
+        assert len(e.upstream.connections) == 1
+        assert e.alarms == []
+
+
+class Mute(Upstream):
+    """It takes connections, and says nothing of TLS before ``release``."""
+
+    async def _open(self, connection, sock):
+        await self.release.wait()
+        return await super()._open(connection, sock)
+
+
+async def test_one_that_dials_ends_at_once():
+    async with engine(upstream=Mute("api.test")) as e, await e.client() as one:
+        await one.send(e.head("/").replace(b"http://", b"https://"))
+        await e.upstream.until(lambda: len(e.upstream.connections) == 1)
+        await until(lambda: len(e.deadlines.wires) == 2)
+        cutting = e.server.cut(is_one, WHY)
+        async with asyncio.timeout(PATIENCE / 2):
             await cutting.done()
         assert e.outcomes == [("cut", "revoked", None)]
+        await until(lambda: not e.deadlines.wires)
+        e.upstream.release.set()
+        await e.upstream.until(e.upstream.connections[0].closed.is_set)
+        assert e.upstream.bytes_received == 0
