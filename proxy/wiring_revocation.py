@@ -18,6 +18,7 @@ from proxy.store.tasks import TaskBook, TaskStoreError
 from proxy.wiring_chronicle import Chronicle
 
 _OVER = Refusal(Code.TASK_ENDED, "the task ended while the call was running")
+_OF_EVIDENCE = frozenset({Kind.TOKEN, Kind.KEY, Kind.ISSUER})
 
 
 class Consequences:
@@ -56,7 +57,9 @@ class Consequences:
         """
         if not await self._book.revoke(order):
             return None
-        running = self._running.get(order)  # the book has called ``_ordered`` by now, if the order is new
+        # The book has called ``_ordered`` by now, if the order is new; else the first one may still be at it.
+        about = (order.kind, order.id)
+        running = next((task for one, task in self._running.items() if (one.kind, one.id) == about), None)
         if running is None:
             return RevokeReport(order.ordered_at_ns, 0, 0, 0, 0)
         return await asyncio.shield(running)
@@ -99,6 +102,8 @@ class Consequences:
         cutting = self._server.cut(reaches, revoked(order))
         for agent in agents:
             self._pool.drop(agent)
+        if order.kind in _OF_EVIDENCE:
+            self._pool.close()  # nobody knows on what evidence those were opened that are only kept
         last_ns = time.time_ns()
         await cutting.done()
         leases = sum([await self._release(task) for task in tasks])
