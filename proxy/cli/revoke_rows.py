@@ -46,6 +46,8 @@ def words(told: Told) -> str:
         cut = told.connections
         parts.append(_count(cut, "connection") + " cut")
         parts.append(f"{'last byte' if cut else 'in force'} after {_milliseconds(told.took_us)}")
+    if told.silent:
+        parts.append("not in force everywhere yet")
     return f"revoked {name}: " + ", ".join(parts or ["in force"])
 
 
