@@ -70,8 +70,9 @@ class Served(Deployed):
         )
 
     async def curl(self, proxy: Mapping[str, str], path: str, *options: str | Path) -> Answered:
-        """One call of curl."""
-        done = await self.agent("curl", "-sS", "-w", SHOWN, *options, self.url(path), **proxy)
+        """One call of curl, of a path at the API or of a whole URL."""
+        url = self.url(path) if path.startswith("/") else path
+        done = await self.agent("curl", "-sS", "-w", SHOWN, *options, url, **proxy)
         body, _, statuses = done.stdout.rpartition("\n")
         assert statuses, done
         tunnel, status = statuses.split()
@@ -146,17 +147,20 @@ async def served(
     agents: Iterable[Entry],
     *,
     upstream: Upstream | None = None,
+    services: Iterable[Entry] = (),
     private: Iterable[tuple[str, int]] = (),
     hosts: Mapping[str, Iterable[str]] | None = None,
     **settings: object,
 ) -> AsyncIterator[Served]:
     """A deployment; on the way out the sidecar must stop with exit status 0 and leave a log that holds.
 
-    ``private`` are further (host, port) on this machine that may be reached; ``settings`` are further ones
+    ``services`` are further ones, open to every agent; ``private`` are further (host, port) on this machine that may be reached; ``settings`` are further ones
     of ``gatepass.yaml``.
     """
     async with upstream or Upstream("api.test") as up:
-        config = _configure(directory, up, list(agents), [*private], dict(hosts or {}), settings)
+        config = _configure(
+            directory, up, list(agents), list(services), [*private], dict(hosts or {}), settings
+        )
         running = Served(directory, config, up, await launch(config, directory), "", {})
         try:
             yield running
@@ -172,6 +176,7 @@ def _configure(
     directory: Path,
     up: Upstream,
     agents: list[Entry],
+    services: list[Entry],
     private: list[tuple[str, int]],
     hosts: dict[str, Iterable[str]],
     settings: dict[str, object],
@@ -180,10 +185,11 @@ def _configure(
     demo_rules.write_rules(
         directory / "rules",
         agents=agents,
-        services=[demo_rules.service("api", "api.test", **reached)],
+        services=[demo_rules.service("api", "api.test", **reached), *services],
         policies=[
-            demo_rules.permit(f"rule-{number}", who=str(each["id"]), actions=("read", "write"))
+            demo_rules.permit(f"{on}-{number}", who=str(each["id"]), actions=("read", "write"), on=on)
             for number, each in enumerate(agents)
+            for on in ("api", *(str(service["name"]) for service in services))
         ],
     )
     up.write_ca(directory / "roots")

@@ -3,6 +3,7 @@
 The token is the password of the proxy, as any client can send it; the user name says which task.
 """
 
+import shlex
 import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -106,6 +107,20 @@ async def test_a_python_client_calls_with_it(r: Real, library: str):
 
     assert done.json() == [200, f"/{library}"]
     assert [each["method"] for each in r.w.evidence(f"/{library}")] == ["oidc"]
+
+
+@real
+async def test_who_names_no_task_has_the_standing_one(r: Real):
+    """Its variables are in a file that the agent's container reads; the token comes from elsewhere."""
+    file = r.w.directory / "state" / "agents" / "coder.env"
+    given = dict(word.split("=", 1) for word in shlex.split(file.read_text(), comments=True))
+    for user, path in (("", "/empty"), ("agent", "/agent"), ("x-access-token", "/git")):
+        proxy = given | r.w.through(user, await r.token())
+        answer = await r.w.curl(proxy, path, "-H", f"Authorization: Bearer {given['API_TOKEN']}")
+        assert answer.status == 200
+        assert seen(r.w.upstream, path)[0]["authorization"] == f"Bearer {SECRET}"
+    (standing,) = {r.w.decision(path).task for path in ("/empty", "/agent", "/git")}
+    assert standing not in {"", r.task}
 
 
 @real

@@ -59,11 +59,11 @@ def directory(tmp_path: Path) -> Path:
     return found
 
 
-async def script(directory: Path) -> Path:
+async def script(directory: Path, text: str = SCRIPT) -> Path:
     """The agent's program, with the dispatcher where Node needs it."""
     file = directory / "agent.mjs"
     if obeys_environment():
-        file.write_text(SCRIPT)
+        file.write_text(text)
         return file
     for name in ("package.json", "package-lock.json"):
         shutil.copy(ROOT / "tests" / "support" / "node" / name, directory)
@@ -75,7 +75,7 @@ async def script(directory: Path) -> Path:
         pytest.skip(
             f"this Node ignores proxy variables, and undici cannot be installed: {done.stderr[-200:]}"
         )
-    file.write_text(DISPATCHER + SCRIPT)
+    file.write_text(DISPATCHER + text)
     return file
 
 
