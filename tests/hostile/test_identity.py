@@ -9,6 +9,7 @@ import jwt
 import pytest
 
 from proxy.errors import Code
+from proxy.identity.burst import FIRST_DELAY_S, FREE
 from proxy.identity.claims import SessionClaims
 from proxy.identity.jws import sign_session
 from proxy.store.keyring import Keyring
@@ -75,9 +76,12 @@ WHO = [
 ]
 
 
+IDENTIFIED = {"D1-task", "D1-scopes"}  # a valid signature, and no right to call: the record says whose it is
+
+
 @pytest.mark.parametrize(("who", "code"), WHO)
 @pytest.mark.parametrize("form", ["url", "connect"])
-async def test_nobody_gets_anywhere(tmp_path, who, code, form):
+async def test_nobody_gets_anywhere(request, tmp_path, who, code, form):
     resolver = ScriptedResolver({})
     async with world(tmp_path, resolver=resolver) as w:
         line = who(w)
@@ -91,7 +95,8 @@ async def test_nobody_gets_anywhere(tmp_path, who, code, form):
         else:
             record = await refused(w, answer, code)
         assert (answer.get("proxy-authenticate") is not None) == (answer.status == 407)
-        assert record.agent == ""
+        identified = request.node.callspec.id.partition("-")[2] in IDENTIFIED
+        assert record.agent == ("tester" if identified else "")
         assert record.raw["who"]["peer"].startswith("127.0.0.1:")
     assert resolver.journal == []
 
@@ -146,11 +151,31 @@ async def test_d1_a_listener_with_an_identity_takes_no_other(tmp_path):
     agents = [demo_rules.agent("tester"), demo_rules.agent("other")]
     async with world(tmp_path, agents=agents, fixed=True) as w:
         other = w.another_task(agent="other")
+        async with await w.client() as client:
+            answer = await client.open_tunnel(w.authority, basic("task", other.token))
+            await refused_connect(w, answer, Code.IDENTITY_CONFLICT)
+            assert {"listener says tester", "session says other"} <= set(
+                answer.json()["detail"].removeprefix("who is calling? ").split(", ")
+            )
+
+
+async def test_d1_a_listener_with_an_identity_takes_a_token_of_the_same_agent(tmp_path):
+    async with world(tmp_path, fixed=True) as w:
+        other = w.another_task()
         async with w.tunnel(other) as client:
             await client.send(inside(w, "/"))
             assert (await client.read_response()).status == 200
         await w.settled()
-        assert [(each.agent, each.task) for each in w.decisions] == [("tester", w.started.task.id)]
+        assert [(each.agent, each.task) for each in w.decisions] == [("tester", other.task.id)]
+        proofs = w.decisions[0].raw["who"]["auth"]
+        assert [proof["method"] for proof in proofs] == ["listener", "session"]
+
+
+@pytest.mark.parametrize("guess", ["wrong", "a.b.c", "\u20ac"])
+async def test_d1_on_a_listener_with_an_identity_a_wrong_token_is_wrong(tmp_path, guess):
+    async with world(tmp_path, fixed=True) as w:
+        data = absolute(w, f"http://{w.authority}/", authorization=basic("task", guess))
+        await refused(w, await say(w, data), Code.IDENTITY_INVALID)
 
 
 async def test_alternating_identities_on_one_connection(tmp_path):
@@ -228,10 +253,25 @@ async def test_d10_a_running_call_is_cut(tmp_path):
         assert await client.at_end()
 
 
-async def test_d1_many_wrong_guesses_are_all_on_record(tmp_path):
-    async with world(tmp_path) as w, await w.client() as client:
-        for _ in range(20):
-            guess = basic("task", os.urandom(16).hex())
-            await client.send(absolute(w, f"http://{w.authority}/", authorization=guess))
-            assert (await client.read_response()).status == 407
-        assert [each.code for each in w.decisions] == [Code.IDENTITY_INVALID] * 20
+async def test_d1_many_wrong_guesses_are_slowed_counted_and_on_record_once(tmp_path):
+    """The first few have a record each; what follows waits ever longer, and one record says how many."""
+    more = 4
+    loop = asyncio.get_running_loop()
+    async with world(tmp_path) as w:
+        async with await w.client() as client:
+            named, took = [], []
+            for _ in range(FREE + more):
+                guess = basic("task", os.urandom(16).hex())
+                began = loop.time()
+                await client.send(absolute(w, f"http://{w.authority}/", authorization=guess))
+                answer = await client.read_response()
+                took.append(loop.time() - began)
+                assert (answer.status, answer.json()["code"]) == (407, Code.IDENTITY_INVALID)
+                named.append(answer.json()["record"])
+        assert all(seconds >= FIRST_DELAY_S * 2**number for number, seconds in enumerate(took[FREE:]))
+        assert [each.code for each in w.decisions] == [Code.IDENTITY_INVALID] * FREE
+        assert named == [each.id for each in w.decisions] + [w.decisions[-1].id] * more
+        assert (await say(w, absolute(w, "http://x.test/"))).status == 403  # who is known is not slowed
+        clean(w)
+    (burst,) = [each.raw["body"] for each in w.records if each.kind == "identity.burst"]
+    assert (burst["source"], burst["count"], burst["decision_id"]) == ("127.0.0.1", more, named[-1])
