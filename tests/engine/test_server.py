@@ -6,8 +6,8 @@ import socket
 import pytest
 
 from proxy.audit.verify import Verified, verify
-from proxy.identity.arrival import Fixed
 from proxy.engine.server import Listener
+from proxy.identity.arrival import Fixed
 from proxy.store.tiles import Tiles
 from tests.engine.lines import Elsewhere, ends, line, plain_world, until
 from tests.engine.ports import engine
