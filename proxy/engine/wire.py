@@ -10,6 +10,7 @@ import ssl
 import struct
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import cast
 
 from proxy.engine.deadlines import Deadlines
@@ -182,12 +183,12 @@ class Wire(asyncio.Protocol):
 
     def end(self) -> None:
         """Half-close: say that we send nothing more (TLS close_notify, then FIN)."""
-        if self._closed:
+        if self._ended or self.closed:
             return
         if self._tls is not None:
             self._send(self._tls.goodbye())
-        if not self._ended and not self._transport.is_closing():
-            self._ended = True
+        self._ended = True
+        with suppress(OSError):  # the peer has reset the connection, and the loop is about to say so
             self._transport.write_eof()
 
     def close(self) -> None:
@@ -236,9 +237,8 @@ class Wire(asyncio.Protocol):
         :raises ssl.SSLError: it failed. :raises Gone: the peer left in the middle. :raises Expired: too slow.
         """
         under, first = self._tls, first + b"".join(self._inbox)
-        tls = (
-            Tls(context, first, server_name) if under is None else Nested(under, context, first, server_name)
-        )
+        given = context, first, server_name
+        tls = Tls(*given) if under is None else Nested(under, *given)
         self._inbox.clear()
         self._size = 0
         self._resume()

@@ -1,7 +1,9 @@
 """A wire over real sockets, plain and under TLS: order, back-pressure, and every way to end."""
 
 import asyncio
+import socket
 import ssl
+import struct
 
 import pytest
 
@@ -263,3 +265,13 @@ async def test_octets_that_are_no_tls():
         with pytest.raises(ssl.SSLError):
             await accepting
         assert (await client.read()).startswith(b"\x15\x03")  # the alert that says why
+
+
+async def test_an_end_to_a_peer_that_has_just_reset_is_no_failure_of_ours():
+    """The kernel knows of the reset before the loop does; the next wait says that the peer is gone."""
+    async with against_socket() as (wire, peer):
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+        wire.end()
+        with pytest.raises(Gone):
+            await wire.read()
