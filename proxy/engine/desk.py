@@ -27,14 +27,16 @@ async def serve(reading: Reading, called: Called, desk: Desk, enforcer: Enforcer
     """
     try:
         answer = await _answer(reading, called, desk, enforcer)
-    except WireError as error:
-        result = "cut" if isinstance(error, Cut) else "client_gone"
-        enforcer.settle(called, Outcome(result))
+    except Cut:
+        enforcer.settle(called, _cut(called, enforcer))
+        raise
+    except WireError:
+        enforcer.settle(called, Outcome("client_gone"))
         raise
     except Exception as error:  # noqa: BLE001 - fail closed: a failure of ours is a refusal, with an outcome
         answer = enforcer.failed(error, "answered")
     except asyncio.CancelledError:
-        enforcer.settle(called, Outcome("cut", _STOPPED))
+        enforcer.settle(called, _cut(called, enforcer))
         raise
     if isinstance(answer, Refusal):
         enforcer.settle(called, Outcome("refused", answer, answer.status))
@@ -43,13 +45,19 @@ async def serve(reading: Reading, called: Called, desk: Desk, enforcer: Enforcer
     return _format(called, answer)
 
 
+def _cut(called: Called, enforcer: Enforcer) -> Outcome:
+    return Outcome("cut", enforcer.over(called.principal) or _STOPPED)
+
+
 async def _answer(reading: Reading, called: Called, desk: Desk, enforcer: Enforcer) -> Answer | Refusal:
-    body = await _body(reading, called)
+    # Recording took time, and so does reading; whoever was not known yet when an order came was not cut.
+    body = enforcer.over(called.principal) or await _body(reading, called)
     if isinstance(body, Refusal):
         return body
-    refusal = enforcer.over(called.principal)  # recording and reading took time; an order may have come
+    refusal = enforcer.over(called.principal)
     if refusal is not None:
         return refusal
+    called.heard = True
     target = called.errand.target
     ask = Ask(called.method, target.path.text, called.errand.parameters, body)
     return await desk.answer(called.principal, ask)

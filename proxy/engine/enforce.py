@@ -62,7 +62,10 @@ class Admitted:
 
 @dataclass(slots=True)
 class Called:
-    """A call to the desk: everything that is needed to serve it, and to say how it ended."""
+    """A call to the desk: everything that is needed to serve it, and to say how it ended.
+
+    ``heard``: it has arrived whole, and the desk is at it.
+    """
 
     exchange: Exchange
     principal: Principal
@@ -70,6 +73,7 @@ class Called:
     errand: Errand
     opened_ns: int
     durable_ns: int
+    heard: bool = False
 
 
 class Enforcer:
@@ -124,7 +128,7 @@ class Enforcer:
         try:
             refusal = await self._guarded(self._equip(admitted, verdict))
         except asyncio.CancelledError:
-            self.settle(admitted, Outcome("cut", _STOPPED))
+            self.settle(admitted, Outcome("cut", self.over(verdict.principal) or _STOPPED))
             raise
         if refusal is None:
             exchange.advance(Step.CREDENTIALED)

@@ -63,7 +63,7 @@ class Connection:
         self._tunnel: Tunnel | None = None
         self._record: Refused | None = None  # a refusal of the whole tunnel, already recorded
         self._over: Refusal | None = None  # why it was cut
-        self._at_desk = False
+        self._called: Called | None = None  # a call to the desk that is being served
 
     async def serve(self) -> None:
         """Serve the connection to its end. What it raises is a bug of ours."""
@@ -86,7 +86,7 @@ class Connection:
         Whoever ends its own task at the desk is still told so.
         """
         self._over = refusal
-        if self._at_desk and refusal.code is Code.TASK_ENDED:
+        if self._called is not None and self._called.heard and refusal.code is Code.TASK_ENDED:
             return
         if self._transfer is not None:
             self._transfer.cut(refusal)
@@ -187,11 +187,11 @@ class Connection:
             self._terms.enforcer.settle(called, Outcome("cut", self._over))
             return False
         self._wire.deadline = self._terms.now() + self._terms.patience.downstream_idle
-        self._at_desk = True
+        self._called = called
         try:
             answer = await desk.serve(self._reading, called, self._terms.desk, self._terms.enforcer)
         finally:
-            self._at_desk = False
+            self._called = None
         self._wire.deadline = None
         if isinstance(answer, Refused):
             return await self._say(answer, head.method, keep=_can_continue(head))
