@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,6 +39,7 @@ class World:
     upstream: Upstream
     store: TaskStore
     started: Started
+    start: Callable[[], Awaitable[Sidecar]]
     alarms: list[str] = field(default_factory=list)
 
     @property
@@ -59,6 +60,11 @@ class World:
 
     def another_task(self, **given: object) -> Started:
         return new_task(self.store, self.keyring, self.rules, **given)
+
+    async def restart(self) -> None:
+        """Stop the sidecar, and start another one on the same state."""
+        await self.sidecar.drain(2)
+        self.sidecar = await self.start()
 
     async def client(self) -> RawClient:
         return await RawClient.connect(self.address)
@@ -174,8 +180,9 @@ async def world(
             }
         )
         up.write_ca(directory / "roots")
-        with store:
-            sidecar = await Sidecar.start(
+
+        async def start() -> Sidecar:
+            return await Sidecar.start(
                 given,
                 rules,
                 state=state,
@@ -186,7 +193,10 @@ async def world(
                 fixed={started.task.agent: Fixed(started.task.agent, started.task.id)} if fixed else None,
                 resolver=resolver,
             )
+
+        with store:
+            w = World(await start(), state, rules, keyring, up, store, started, start, alarms)
             try:
-                yield World(sidecar, state, rules, keyring, up, store, started, alarms)
+                yield w
             finally:
-                await sidecar.drain(2)
+                await w.sidecar.drain(2)
