@@ -21,6 +21,7 @@ from proxy.cli.finding import Health
 from proxy.settings import Settings
 from proxy.store.keyring import Keyring
 from tests.support import demo_rules
+from tests.support.https_issuer import HttpsIssuer, jwks
 from tests.support.upstream import Upstream
 
 SECRET = "sk-live-0123456789abcdef"
@@ -222,3 +223,186 @@ def test_a_clock_that_cannot_be_right(wall):
 async def test_where_a_running_agent_is_led(gatepass):
     done = await gatepass("run", "--", *(os.sys.executable, "-m", "proxy", "doctor", "--offline"))
     assert "all lead to gatepass" in done.out
+
+
+def ca_signed(directory, name, ago, left):
+    """A chain and its key for localhost, from days ago and for the days that are left; PEM files."""
+    now = datetime.now(UTC)
+    begin, end = now - timedelta(days=ago), now + timedelta(days=left)
+    leaf = trustme.CA().issue_cert("localhost", not_before=begin, not_after=end)
+    (directory / f"{name}.pem").write_bytes(b"".join(part.bytes() for part in leaf.cert_chain_pems))
+    key = directory / f"{name}.key"
+    key.write_bytes(leaf.private_key_pem.bytes())
+    key.chmod(0o600)
+    return {"certificate": f"{name}.pem", "key": f"{name}.key"}
+
+
+def revocation_list(days):
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ca")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateRevocationListBuilder(name, now - timedelta(days=9), now + timedelta(days=days))
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+def listening(gatepass, *listeners, **settings):
+    (gatepass.cwd / "roots").mkdir(exist_ok=True)
+    write(gatepass, listen=list(listeners), **settings)
+
+
+DOMAIN = {"trust_domains": [{"name": "example.org", "bundle": "bundle.pem"}]}
+
+
+async def test_sockets(gatepass):
+    (gatepass.cwd / "file").write_text("")
+    left = socket.socket(socket.AF_UNIX)
+    left.bind(str(gatepass.cwd / "left"))
+    left.close()
+    names = ["free", "left", "none/a", "file", "n" * 108]
+    listening(gatepass, *({"unix": name} for name in names[:4]), {"unix": "n" * 99})
+    found = await look(gatepass, "--offline")
+    begins = f"listen unix:{gatepass.cwd}/"
+    told = {what.removeprefix(begins): said for what, said in found.items() if what.startswith("listen")}
+    assert told.pop("none/a") == ("fail", f"there is no directory {gatepass.cwd}/none")
+    assert told.pop("file")[1].startswith("is not a socket")
+    assert told.pop("n" * 99)[1] == "a socket's path has 107 octets at most"
+    assert told == {}
+
+
+async def test_certificates_of_listeners(gatepass):
+    (gatepass.cwd / "bundle.pem").write_bytes(trustme.CA().cert_pem.bytes())
+    (gatepass.cwd / "old.crl").write_bytes(revocation_list(-1))
+    (gatepass.cwd / "new.crl").write_bytes(revocation_list(1))
+    (gatepass.cwd / "odd.crl").write_text("odd")
+    lives = {"good": (1, 300), "brief": (0.1, 0.9), "soon": (100, 20), "old": (9, -1), "shown": (1, 300)}
+    made = {name: ca_signed(gatepass.cwd, name, *life) for name, life in lives.items()}
+    (gatepass.cwd / "shown.key").chmod(0o644)
+    tls = {"trust_domain": "example.org"}
+    wanted = {
+        "ok": {**tls, **made["good"], "crl": "new.crl"},
+        "brief": {**tls, **made["brief"]},
+        "own": tls,
+        "soon": {**tls, **made["soon"]},
+        "old": {**tls, **made["old"]},
+        "shown": {**tls, **made["shown"]},
+        "mixed": {**tls, "certificate": "good.pem", "key": "soon.key"},
+        "absent": {**tls, "certificate": "good.pem", "key": "none.key"},
+        "stranger": {"trust_domain": "example.com"},
+        "svid": {**tls, "workload_api": True},
+        "crl": {**tls, "crl": "old.crl"},
+        "odd": {**tls, "crl": "odd.crl"},
+    }
+    ports = {name: str(20_000 + number) for number, name in enumerate(wanted)}  # nobody listens, --json tells
+    listening(
+        gatepass,
+        *({"address": f"127.0.0.1:{ports[name]}", "tls": one} for name, one in wanted.items()),
+        identity=DOMAIN,
+    )
+    found = await look(gatepass, "--offline")
+    names = {port: name for name, port in ports.items()}
+    told = {
+        names[what.rpartition(":")[2]]: said
+        for what, said in found.items()
+        if what.startswith("listen https://") and said[1][:6] != "cannot"
+    }
+    assert {name: health for name, (health, _) in told.items()} == {
+        "soon": "warn",
+        "old": "fail",
+        "shown": "warn",
+        "mixed": "fail",
+        "absent": "fail",
+        "stranger": "fail",
+        "svid": "fail",
+        "crl": "fail",
+        "odd": "fail",
+    }
+    assert "can be read by others" in told["shown"][1]
+    assert "the key does not belong" in told["mixed"][1]
+    assert "none.key cannot be read" in told["absent"][1]
+    assert "example.com is not among identity.trust_domains" in told["stranger"][1]
+    assert "workload_api is not set" in told["svid"][1]
+    assert "nobody can connect" in told["crl"][1]
+
+
+async def test_who_may_say_who_is_calling(gatepass):
+    (gatepass.cwd / "roots").mkdir()
+    (gatepass.cwd / "good.json").write_bytes(jwks("one", "two"))
+    (gatepass.cwd / "odd.json").write_text("odd")
+    (gatepass.cwd / "empty.json").write_bytes(jwks())
+    (gatepass.cwd / "bundle.pem").write_bytes(trustme.CA().cert_pem.bytes())
+    (gatepass.cwd / "orders.yaml").write_text("revocations:\n  - agnt: coder\n")
+    issuers = [
+        {"name": name, "issuer": f"https://{name}.test", "audiences": ["gatepass"], "keys": f"{name}.json"}
+        for name in ("good", "odd", "empty", "none")
+    ]
+    domains = [
+        *DOMAIN["trust_domains"],
+        {"name": "example.com", "bundle": "odd.json"},
+        {"name": "example.net"},
+    ]
+    write(
+        gatepass,
+        identity={"issuers": issuers, "trust_domains": domains, "revocations": "orders.yaml"},
+        control={"address": "127.0.0.1:0", "operators": [{"issuer": "corp", "subject": "ada"}]},
+    )
+    found = await look(gatepass, "--offline")
+    assert {what: health for what, (health, _) in found.items()} == dict.fromkeys(
+        (
+            "issuer odd",
+            "issuer empty",
+            "issuer none",
+            "trust domain example.com",
+            "trust domain example.net",
+            "revocations",
+            "control",
+        ),
+        "fail",
+    )
+    assert "no key that gatepass can verify with" in found["issuer empty"][1]
+    assert f"{gatepass.cwd}/none.json cannot be read" in found["issuer none"][1]
+    assert "orders.yaml:2" in found["revocations"][1]
+    assert "has no corp" in found["control"][1]
+
+
+async def test_a_workload_api_that_is_not_there(gatepass):
+    (gatepass.cwd / "roots").mkdir()
+    write(gatepass, identity={"workload_api": f"unix://{gatepass.cwd}/api.sock", **NO_BUNDLE})
+    health, words = (await look(gatepass, "--offline"))["workload API"]
+    assert (health, words) == ("fail", f"there is no socket {gatepass.cwd}/api.sock")
+    with socket.socket(socket.AF_UNIX) as api:
+        api.bind(str(gatepass.cwd / "api.sock"))
+        assert await look(gatepass, "--offline") == {}
+
+
+NO_BUNDLE = {"trust_domains": [{"name": "example.org"}]}
+
+
+async def test_the_operators_token_is_nobody_else_s(gatepass):
+    (gatepass.cwd / "roots").mkdir()
+    write(gatepass, control={"address": "127.0.0.1:0"})
+    assert await look(gatepass, "--offline") == {}
+    (gatepass.state / "control").mkdir(mode=0o700, parents=True)
+    token = gatepass.state / "control" / "admin.token"
+    token.write_text("secret")
+    token.chmod(0o600)
+    gatepass.state.chmod(0o700)
+    assert await look(gatepass, "--offline") == {}
+    token.chmod(0o640)
+    assert "its token is known" in (await look(gatepass, "--offline"))["control"][1]
+
+
+async def test_issuers_are_asked_behind_the_guard(gatepass):
+    async with HttpsIssuer() as issuer:
+        issuer.publish("one")
+        (gatepass.cwd / "roots").mkdir()
+        identity = {"issuers": [{"name": "corp", "issuer": issuer.url, "audiences": ["gatepass"]}]}
+        place = {"hosts": {"issuer.test": ["127.0.0.1"]}, "identity": identity}
+        write(gatepass, **place)
+        assert "loopback" in (await look(gatepass))["issuer corp"][1]
+        write(gatepass, private=[("issuer.test", issuer.port)], **place)
+        assert "certificate" in (await look(gatepass))["issuer corp"][1]
+        (gatepass.cwd / "roots" / "issuer.pem").write_bytes(issuer.authority.cert_pem.bytes())
+        assert await look(gatepass) == {}
+        assert issuer.looks() == 1
+        assert await look(gatepass, "--offline") == {}
+        assert issuer.looks() == 1

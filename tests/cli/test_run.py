@@ -248,3 +248,24 @@ async def test_what_is_written_is_private(gatepass):
     assert (await gatepass("run", "--", "true")).status == 0
     for path in (gatepass.state / "keys", gatepass.state / "tasks.sqlite3", gatepass.state / "log"):
         assert not path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO), path
+
+
+async def test_the_task_is_what_the_words_ask_for(gatepass):
+    async with api(gatepass):
+        words = ("--service", "api", "--ticket", "ISSUE-7", "--approver", "grace", "--depth", "0")
+        limits = ("--max-requests", "1", "--max-octets", "1000000")
+        done = await gatepass("run", *words, *limits, "--", "true")
+        assert done.status == 0
+    with TaskStore.open(gatepass.state / "tasks.sqlite3") as store:
+        (task,) = [stored.task for stored in store.list()]
+    assert (task.services, task.ticket, task.approver, task.depth) == (("api",), "ISSUE-7", "grace", 0)
+    assert (task.budgets.requests, task.budgets.octets) == (1, 1_000_000)
+
+
+async def test_a_revoked_agent_runs_nothing(gatepass):
+    async with api(gatepass):
+        assert (await gatepass("revoke", "agent", "tester", "--reason", "key leaked")).status == 0
+        done = await gatepass("run", "--", "touch", "ran")
+    assert (done.status, len(done.lines), done.out) == (1, 1, "")
+    assert "no task was started: the agent tester is revoked: key leaked" in done.err
+    assert not (gatepass.cwd / "ran").exists()

@@ -163,6 +163,110 @@ async def test_an_agent_that_is_not_registered_cannot_have_a_listener(pod, gatep
     assert "'nobody' is not registered" in done.err
 
 
+def known(gatepass, *agents, **settings):
+    """Agents that prove themselves, and a socket to come in by; the file of the first."""
+    demo_rules.write_rules(
+        gatepass.cwd / "rules",
+        services=[demo_rules.service("api", credential=demo_rules.from_env("API_TOKEN"))],
+        agents=agents,
+        policies=[],
+    )
+    demo_rules.write_config(
+        gatepass.cwd / "gatepass.yaml",
+        **{
+            "state": gatepass.state,
+            "rules": gatepass.cwd / "rules",
+            "listen": [{"unix": "agent.sock"}, {"address": "127.0.0.1:0"}],
+            **settings,
+        },
+    )
+    return agent_file(gatepass.state / "agents", agents[0]["id"])
+
+
+def unix(name="tester", **more):
+    return {**demo_rules.agent(name), "authenticate": [{"method": "unix", "uid": os.getuid()}], **more}
+
+
+async def test_an_agent_that_proves_itself_has_a_task_and_a_file_without_a_proxy(pod, gatepass):
+    file = known(gatepass, unix())
+    async with pod.serving() as said:
+        assert said["listening"][0] == f"unix:{gatepass.cwd}/agent.sock"
+        variables, (task,) = pod.variables, pod.tasks()
+    assert not {"https_proxy", "HTTP_PROXY", "JAVA_TOOL_OPTIONS"} & set(variables)
+    assert variables["SSL_CERT_FILE"] == f"{gatepass.state}/ca-bundle.pem"
+    assert variables["API_TOKEN"].startswith("gp_")
+    assert (task.agent, task.purpose) == ("tester", "authenticates by unix")
+    assert f"the variables of agent tester are in {file}" in pod.done.err
+    async with pod.serving():
+        assert (pod.variables, pod.tasks()) == (variables, [task])
+
+
+async def test_an_agent_that_nothing_here_can_know_has_none(pod, gatepass):
+    file = known(gatepass, unix(), listen=[{"address": "127.0.0.1:0"}])
+    async with pod.serving():
+        assert not file.exists()
+    assert not (gatepass.state / "agents").exists()
+
+
+async def ask(socket_path):
+    """The code of the refusal, and its detail."""
+    reader, writer = await asyncio.open_unix_connection(socket_path)
+    writer.write(b"CONNECT api.test:443 HTTP/1.1\r\nHost: api.test:443\r\n\r\n")
+    head, _, body = (await asyncio.wait_for(reader.read(65536), 20)).partition(b"\r\n\r\n")
+    length = int(
+        next(line for line in head.lower().split(b"\r\n") if b"content-length" in line).split(b":")[1]
+    )
+    told = json.loads(body + await asyncio.wait_for(reader.readexactly(length - len(body)), 20))
+    writer.close()
+    await writer.wait_closed()
+    return told["code"], told["detail"]
+
+
+async def test_an_agent_that_is_revoked_has_none_and_the_others_are_served(pod, gatepass):
+    known(gatepass, unix())
+    assert (await gatepass("revoke", "agent", "tester", "--reason", "leaked\x1b")).status == 0
+    async with pod.serving():
+        assert not pod.file.exists()
+        code, detail = await ask(gatepass.cwd / "agent.sock")
+    assert (code, "the agent tester is revoked" in detail) == ("revoked", True)
+    line = "the agent tester has no task and its calls are refused: the agent tester is revoked: leaked\\x1b"
+    assert f"gatepass: {line}\n" in pod.done.err
+    assert pod.tasks() == []
+    assert (await gatepass("revoke", "lift", "agent", "tester")).status == 0
+    async with pod.serving():
+        assert pod.variables["API_TOKEN"].startswith("gp_")
+
+
+async def test_a_standing_task_that_was_revoked_is_not_taken_up_again(pod, gatepass):
+    async with pod.serving():
+        (task,) = pod.tasks()
+        done = await gatepass("revoke", "agent", "tester", "--reason", "leaked")
+        assert done.out.startswith("revoked agent tester: 1 task ended, 0 connections cut, in force after")
+    async with pod.serving():
+        assert [one.state for one in pod.tasks()] == [TaskState.REVOKED]
+    assert (await gatepass("revoke", "lift", "agent", "tester")).status == 0
+    async with pod.serving():
+        (new,) = pod.tasks(TaskState.OPEN)
+    assert new.id != task.id
+
+
+@pytest.mark.parametrize("listening", [False, True])
+async def test_an_agent_that_nobody_answers_for_has_none_and_is_told_why(pod, gatepass, listening):
+    ways = [{"method": "unix", "uid": os.getuid()}, {"method": "listener"}]
+    owned = unix(environment="production", business_owner="", authenticate=ways)
+    place = {"unix": "agent.sock", **({"agent": "tester"} if listening else {})}
+    known(gatepass, {key: value for key, value in owned.items() if value}, listen=[place])
+    async with pod.serving():
+        assert not pod.file.exists()
+        code, detail = await ask(gatepass.cwd / "agent.sock")
+    assert (code, detail.startswith("tester has no business owner, and in production")) == (
+        "agent_unowned",
+        True,
+    )
+    (line,) = [line for line in pod.done.lines if "has no task" in line]
+    assert "tester has no business_owner: in production its calls are refused" in line
+
+
 async def test_a_call_through_the_listener_is_the_agent_s(pod, gatepass):
     async with Upstream("api.test") as upstream:
         pod.write()
