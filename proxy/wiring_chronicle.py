@@ -27,7 +27,7 @@ from proxy.store.tasks import StoredTask, TaskBook, TaskStore, TaskStoreError
 from proxy.wiring_parts import task_event
 
 _EVERY_S = 1.0
-_PATIENCE_S = 1.0  # a start, and a stop, waits no longer for a history that is longer than that
+PATIENCE_S = 1.0
 _PAGE = 200
 _MOST_NAMED = 256
 _NS = 1_000_000_000
@@ -42,13 +42,25 @@ class _Order:
 
 
 class Chronicle:
-    """See the module. ``log`` names the mark; None is a log that keeps none."""
+    """See the module. ``log`` names the mark; None is a log that keeps none.
 
-    def __init__(self, book: TaskBook, scribe: Scribe, alarm: Callable[[str], None], log: str | None) -> None:
+    A start, and a stop, waits at most ``patience`` seconds for the records of a long history; what is left
+    is told while the sidecar runs, or by the next one.
+    """
+
+    def __init__(
+        self,
+        book: TaskBook,
+        scribe: Scribe,
+        alarm: Callable[[str], None],
+        log: str | None,
+        patience: float = PATIENCE_S,
+    ) -> None:
         self._book = book
         self._scribe = scribe
         self._alarm = alarm
         self._log = log
+        self._patience = patience
         self._first = 0  # what had happened before the book was followed
         self._marked = 0
         self._place: Place | None = None
@@ -63,7 +75,7 @@ class Chronicle:
         self._book.on_change(self._woken.set)
 
     async def start(self) -> None:
-        """Tell what is still to be told, for a second at most; then go on, with that and with what comes.
+        """Tell what is still to be told, as far as patience goes; then go on, with that and with what comes.
 
         :raises TaskStoreError: the file cannot be read.
         """
@@ -71,17 +83,18 @@ class Chronicle:
         if log is not None:
             self._marked = await self._book.ask(lambda store: store.recorded(log))
         self._place = Place(self._marked)
-        await self._tell(self._place, _PATIENCE_S)
+        await self._tell(self._place, self._patience)
+        self._woken.set()
         self._run(self._follow())
         self._run(self._keep())
 
     async def close(self) -> None:
-        """Tell what has happened so far, for a second at most, and remember up to where."""
+        """Tell what has happened so far, as far as patience goes, and remember up to where."""
         for running in self._running:
             running.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
         if self._place is not None:
-            await self._try(self._tell(self._place, _PATIENCE_S))
+            await self._try(self._tell(self._place, self._patience))
             await self._try(self._mark(self._place))
 
     def carrying_out(self, order: Order) -> None:
