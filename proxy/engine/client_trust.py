@@ -35,6 +35,19 @@ def revocation_lists(pem: bytes) -> bytes:
     return b"".join(one.public_bytes(Encoding.PEM) for one in lists)
 
 
+def named_by(lists: bytes) -> Callable[[bytes], bool]:
+    """Whether a list of its own issuer names a leaf (DER); ``lists`` are from ``revocation_lists``."""
+    parsed = [x509.load_pem_x509_crl(block) for block in _LIST.findall(lists)]
+
+    def is_named(der: bytes) -> bool:
+        leaf = x509.load_der_x509_certificate(der)
+        serial = leaf.serial_number
+        own = (one for one in parsed if one.issuer == leaf.issuer)
+        return any(one.get_revoked_certificate_by_serial_number(serial) is not None for one in own)
+
+    return is_named
+
+
 def demand(
     context: ssl.SSLContext, trust: ClientTrust, lend: Callable[[bytes], AbstractContextManager[str]]
 ) -> list[str]:

@@ -2,7 +2,8 @@
 
 Both sides change while the sidecar runs: certificates and trust bundles rotate. Each connection gets the
 context that is right when it begins, and is turned away if the trust has changed by the end of its
-handshake; connections that stand are ``identity``'s to judge, for each request.
+handshake; connections that stand are ``identity``'s to judge, for each request, and are cut when a new
+revocation list names their client.
 
 Decided: the wire terminates this TLS itself, as it does inside CONNECT, instead of the event loop. So the
 context is chosen for each connection, which is what rotation needs; both loops behave alike; directions
@@ -15,7 +16,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
-from proxy.engine.client_trust import ClientTrust, demand, revocation_lists
+from proxy.engine.client_trust import ClientTrust, demand, named_by, revocation_lists
 from proxy.engine.counted_alarm import CountedAlarm
 from proxy.engine.leaf import Leaf
 from proxy.engine.leaf_cache import Spill, anonymous_files, lent, server_context
@@ -59,6 +60,7 @@ class ListenerTls:
         self._own = own
         self._authorities: tuple[bytes, ...] = ()
         self._crl = None if crl is None else Watched((crl,), lambda pem: revocation_lists(*pem), alarm)
+        self._lists = None if self._crl is None else self._crl.current()
         self._spill = spill
         self._anonymous = anonymous_files()
         self._alarm = alarm
@@ -106,6 +108,13 @@ class ListenerTls:
     def sweep(self) -> None:
         """Tell the operator what was counted; to be called now and then."""
         self._refusals.sweep()
+
+    def newly_listed(self) -> Callable[[bytes], bool] | None:
+        """Whom (DER) the revocation list names, if it is not what it was when this was last asked."""
+        if self._crl is None or (lists := self._crl.current()) is self._lists:
+            return None
+        self._lists = lists
+        return named_by(lists)
 
     def _believed(self, wire: Wire, trust: ClientTrust) -> Certificate | None:
         der = wire.tls.getpeercert(binary_form=True) if wire.tls is not None else None

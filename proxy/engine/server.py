@@ -21,6 +21,7 @@ from proxy.identity.principal import Principal
 _SWEEP = 0.25
 _LOOK = 0.01
 _TASK_OVER = Refusal(Code.TASK_ENDED, "the task ended while the call was running")
+_LISTED = Refusal(Code.REVOKED, "the client's certificate is on the revocation list")
 _STOPPED = Refusal(Code.DRAINING, "gatepass stopped before the call was complete")
 
 
@@ -40,6 +41,7 @@ class Server:
         self._census = Census()
         self._arriving: dict[asyncio.Task[None], Wire] = {}  # in the handshake of the listener's own TLS
         self._running: dict[asyncio.Task[None], Connection] = {}
+        self._shown: dict[asyncio.Task[None], tuple[ListenerTls, bytes]] = {}  # certificates, in DER
         self._servers: list[asyncio.Server] = []
         self._tls: list[ListenerTls] = []
         self._draining = False
@@ -175,6 +177,7 @@ class Server:
         connection = self._connection(wire, over_tcp(wire, listener.fixed, certificate))
         del self._arriving[task]
         self._running[task] = connection
+        self._shown[task] = tls, certificate.der
         await connection.serve()
 
     def _connection(self, wire: Wire, arrival: Arrival) -> Connection:
@@ -188,6 +191,7 @@ class Server:
     def _served(self, task: asyncio.Task[None]) -> None:
         self._arriving.pop(task, None)
         self._running.pop(task, None)
+        self._shown.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._alarm(f"a connection failed: {type(error).__name__}: {error}")
 
@@ -199,3 +203,13 @@ class Server:
             self._terms.enforcer.sweep()
             for tls in self._tls:
                 tls.sweep()
+                self._cut_listed(tls)
+
+    def _cut_listed(self, tls: ListenerTls) -> None:
+        """Cut whoever's certificate the listener's revocation list has come to name."""
+        is_named = tls.newly_listed()
+        if is_named is None:
+            return
+        for task, (listener, certificate) in list(self._shown.items()):
+            if listener is tls and is_named(certificate):
+                self._running[task].cut(_LISTED)

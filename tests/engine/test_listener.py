@@ -208,18 +208,40 @@ async def test_a_refusal_is_read_although_a_body_was_on_its_way(tmp_path):
         assert await client.at_end()
 
 
-async def test_a_rotated_authority_holds_for_the_next_connection(tmp_path):
+async def test_a_rotated_authority_holds_for_connections_that_stand_and_that_come(tmp_path):
     async with site(tmp_path) as s, s.tunnel() as client:
         await client.send(s.head("/hello"))
         assert (await client.read_response()).status == 200
         successor = Authority()
         (tls,) = s.w.sidecar.server._tls
-        tls.update((der(successor),))
+        s.bundle.write_bytes(pem(successor.certificate))
+        await until(lambda: tls._authorities == (der(successor),))
+        await client.send(s.head("/again"))
+        assert (await client.read_response()).status == 407
         with pytest.raises(ssl.SSLError, match=r"(?i)unknown.ca"):
             async with await s.client() as another:
                 await another.read_some()
         async with await s.client(shown(tmp_path, successor)) as another:
             assert (await another.open_tunnel(s.w.authority, s.task)).status == 200
+
+
+async def test_whoever_comes_to_be_on_the_revocation_list_is_cut(tmp_path):
+    async with site(tmp_path, crl=True) as s, s.tunnel() as client:
+        async with await s.client(shown(tmp_path, s.authority)) as another:
+            assert (await another.open_tunnel(s.w.authority, s.task)).status == 200
+            await client.send(s.head("/sse"))
+            body = aiter(client.body(await client.read_head()))
+            assert await anext(body) + await client.read_exactly(2) == b"data: first\n\n\r\n"
+            namesake = Authority(name="another")
+            (tmp_path / "crl.pem").write_bytes(
+                revocations(namesake, 1) + s.shows.revoked_by(s.authority) + revocations(s.authority, 2)
+            )
+            assert await client.at_end()
+            await another.start_tls(s.w.upstream.hosts[0], cafile=s.w.keyring.ca_path)
+            await another.send(s.head("/unharmed"))
+            assert (await another.read_response()).status == 200
+        await s.w.settled()
+        assert ("cut", "revoked", 200) in ends(s.w)
 
 
 async def test_a_handshake_counts_as_a_connection(tmp_path):

@@ -236,6 +236,8 @@ async def test_files_of_our_own_and_a_revocation_list(tmp_path: Path):
             basic(house.task, ""), over=await tls_client(w.sidecar.address, context)
         ) as inside:
             assert (await w.get(inside, "/long-lived")).status == 200
+            crl.write_bytes(revocations(authority, *(each.chain[0].serial_number for each in (bad, good))))
+            assert await inside.at_end()
         context.load_cert_chain(bad.path)
         with pytest.raises(ssl.SSLError, match="REVOKED"):
             async with await tls_client(w.sidecar.address, context) as client:
