@@ -7,8 +7,11 @@ import ssl
 import time
 from pathlib import Path
 
+from orjson import Fragment
+
 from proxy.audit.canonical import Json
 from proxy.identity.principal import Task
+from proxy.identity.task import manifest_bytes, manifest_of
 from proxy.settings import Settings
 from proxy.store.keyring import Keyring
 
@@ -75,7 +78,11 @@ def log_seed(keyring: Keyring, log_name: str) -> bytes:
 
 
 def task_event(task: Task, by: str, detail: str) -> dict[str, Json]:
-    """What the log says of a task that starts or ends: ``by`` whom, and in words."""
+    """What the log says of a task that starts or ends: ``by`` whom, and in words.
+
+    With the manifest, which is canonical JSON as the record is, whoever has the log can check the digests
+    that decisions give for the grants of their chain.
+    """
     return {
         "task": task.id,
         "agent": task.agent,
@@ -90,6 +97,7 @@ def task_event(task: Task, by: str, detail: str) -> dict[str, Json]:
         "parent": task.parent,
         "depth": task.depth,
         "expires_at": task.expires_at,
+        "manifest": Fragment(manifest_bytes(manifest_of(task))),
         "manifest_sha256": task.manifest_sha256,
         "state": task.state.value,
         "by": by,

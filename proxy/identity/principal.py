@@ -84,6 +84,7 @@ class Task:
     approver: str | None = None
     parent: str | None = None
     depth: int = 0
+    nonce: str = ""  # the manifest's, so that it can be told word for word
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,7 +168,13 @@ def _task(manifest: Manifest, data: bytes, state: TaskState) -> Task:
         approver=_interned(manifest.approver),
         parent=_interned(manifest.parent),
         depth=manifest.depth,
+        nonce=manifest.nonce,
     )
+
+
+def manifest_of(task: Task) -> Manifest:
+    """The manifest that the task's id and digest commit to."""
+    return Manifest(**{field.name: getattr(task, field.name) for field in fields(Manifest)})
 
 
 def _id(digest: bytes) -> str:
