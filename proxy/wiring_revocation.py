@@ -105,8 +105,9 @@ class Consequences:
         if order.kind in _OF_EVIDENCE:
             self._pool.close()  # nobody knows on what evidence those were opened that are only kept
         last_ns = time.time_ns()
+        releases = [self._release(task) for task in tasks]  # they have just begun, with the ends of the tasks
         await cutting.done()
-        leases = sum([await self._release(task) for task in tasks])
+        leases = sum([await release for release in releases])
         micros = (last_ns - order.ordered_at_ns) // 1000 if cutting.connections else 0
         report = RevokeReport(order.ordered_at_ns, len(tasks), cutting.connections, micros, leases)
         self._chronicle.carried_out(order, tuple(task.id for task in tasks), report)
