@@ -3,6 +3,7 @@
 import contextlib
 import json
 import socket
+import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -145,10 +146,12 @@ async def test_a_revocation_cuts_a_stream_and_says_how_fast(desk: Desk):
         body = aiter(client.body(await client.read_head()))
         assert await anext(body) + await client.read_exactly(2) == b"data: first\n\n\r\n"
         order = {"kind": "agent", "id": "helper", "reason": "it went wild"}
-        report = (await desk.call("POST", "/v1/revocations", order, token=desk.operator())).body
+        token, ordered = desk.operator(), time.monotonic()
+        report = (await desk.call("POST", "/v1/revocations", order, token=token)).body
+        within_us = (time.monotonic() - ordered) * 1_000_000
         assert await client.at_end()
     assert report["connections"] == 1
-    assert 0 < report["to_last_byte_us"] < 250_000
+    assert 0 < report["to_last_byte_us"] < within_us
     record = await desk.event("revocation", id="helper")
     assert (record["ordered_by"], record["reason"]) == ("control:ops:ada", "it went wild")
     assert record["to_last_byte_us"] == report["to_last_byte_us"]
