@@ -7,6 +7,7 @@ connection itself is the proof of identity, the password may be empty and the us
 
 import base64
 import binascii
+import hashlib
 import re
 from dataclasses import dataclass, field
 
@@ -25,12 +26,17 @@ class Presented:
     """A token as presented, unverified. ``scheme`` is ``basic`` or ``bearer``.
 
     ``token`` is empty if Basic came without a password: that proves nothing, and is refused unless
-    something else does. ``username`` is Basic's, or "" if it is long or not printable ASCII.
+    something else does. ``username`` is Basic's, or "" if it is long or not printable ASCII. ``digest`` is
+    the token's SHA-256: whoever remembers tokens goes by it, at every request of a connection.
     """
 
     scheme: str
     token: bytes = field(repr=False)
     username: str = ""
+    digest: bytes = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "digest", hashlib.sha256(self.token).digest())
 
 
 def presented(headers: Headers) -> Presented | Refusal:
