@@ -1,6 +1,7 @@
 """How a task begins: nothing is handed out before it is durable."""
 
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -223,7 +224,7 @@ def test_how_often_a_task_may_be_delegated_on(world):
 def test_what_was_agreed_is_in_the_task_and_under_its_id(world):
     task = world.start(ticket="OPS-7", approver="grace", budgets=Budgets(5)).task
     assert (task.ticket, task.approver, task.budgets, task.parent) == ("OPS-7", "grace", Budgets(5), None)
-    with sqlite3.connect(world.path) as file:
+    with closing(sqlite3.connect(world.path)) as file:
         ((manifest,),) = file.execute("SELECT manifest FROM tasks")
     assert task_id(manifest) == task.id
     assert make_task(parse_manifest(manifest)) == task
