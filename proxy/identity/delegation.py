@@ -17,6 +17,7 @@ from collections.abc import Collection, Sequence
 from functools import reduce
 
 from proxy.errors import Code, Refusal
+from proxy.identity.claims import MAX_SESSION_S
 from proxy.identity.known import KnownAgents, KnownTasks
 from proxy.identity.principal import Agent, Budgets, Link, Right, Task, TaskState
 from proxy.identity.rights import limits, meet, meet_budgets, own
@@ -63,7 +64,8 @@ def narrow(
 
     ``links`` is a chain that holds at ``now`` (POSIX seconds); ``to`` is what the registry has for
     ``wanted.agent``; ``nonce`` is the manifest's. The child inherits environment, ticket and whom the task
-    acts for; nobody has approved it. Budgets that are not asked for are the least of the chain.
+    acts for; nobody has approved it. Budgets that are not asked for are the least of the chain. It lives no
+    longer than the session token that speaks for it may.
     """
     parent, right = links[-1].task, links[-1].right
     if to is None or to.id != wanted.agent:
@@ -85,7 +87,7 @@ def narrow(
         scopes=tuple(sorted(right.scopes if wanted.scopes is None else wanted.scopes)),
         environment=parent.environment,
         issued_at=now,
-        expires_at=right.expires_at if wanted.ttl_s is None else now + wanted.ttl_s,
+        expires_at=min(right.expires_at, now + (MAX_SESSION_S if wanted.ttl_s is None else wanted.ttl_s)),
         on_behalf_of=parent.on_behalf_of,
         nonce=nonce,
         services=None if services is None else tuple(sorted(services)),
@@ -202,6 +204,8 @@ def _too_long(wanted: Wanted, right: Right, now: int) -> str | None:
     left = right.expires_at - now
     if wanted.ttl_s is not None and wanted.ttl_s > left:
         return f"{wanted.ttl_s} s are longer than the {left} s that this task has left"
+    if wanted.ttl_s is not None and wanted.ttl_s > MAX_SESSION_S:
+        return f"{wanted.ttl_s} s are longer than the {MAX_SESSION_S} s that a token may live"
     return None
 
 

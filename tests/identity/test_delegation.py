@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import Code, Refusal
+from proxy.identity.claims import MAX_SESSION_S
 from proxy.identity.delegation import MAX_CHAIN, Wanted, chain, fresh, narrow
 from proxy.identity.principal import Budgets, Ceiling, TaskState
 from proxy.identity.rights import limits, meet, own, within, within_budgets
@@ -254,6 +255,21 @@ def test_all_the_time_that_is_left_may_be_asked_for():
     child = handed(world, world.begin("lead"), replace(PLAIN, ttl_s=HOUR - 60))
     assert isinstance(child, Manifest)
     assert child.expires_at == NOW + HOUR
+
+
+def test_no_child_outlives_the_token_that_speaks_for_it():
+    """Standing tasks live longer than session tokens may; a token of theirs would never be accepted."""
+    world = family()
+    root = world.begin("lead", expires_at=NOW + 366 * 24 * HOUR)
+    child = handed(world, root, PLAIN)
+    assert isinstance(child, Manifest)
+    assert child.expires_at - child.issued_at == MAX_SESSION_S
+    longest = handed(world, root, replace(PLAIN, ttl_s=MAX_SESSION_S))
+    assert isinstance(longest, Manifest)
+    longer = handed(world, root, replace(PLAIN, ttl_s=MAX_SESSION_S + 1))
+    assert isinstance(longer, Refusal)
+    assert longer.code is Code.DELEGATION_REFUSED
+    assert "that a token may live" in longer.detail
 
 
 def test_nothing_can_be_handed_on():
