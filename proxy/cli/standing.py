@@ -110,7 +110,7 @@ def _standing(prepared: Prepared, store: TaskStore, wanted: Standing, file: Path
 
 def _is_standing(task: Task, agent: str) -> bool:
     """Whether a listener's task: nobody can start one that lives as long."""
-    return task.agent == agent and task.expires_at - task.issued_at == MAX_TASK_S
+    return task.agent == agent and task.parent is None and task.expires_at - task.issued_at == MAX_TASK_S
 
 
 def _still_held(
@@ -127,7 +127,12 @@ def _still_held(
         return None
     written = _read(file)
     held = {(holding.service, holding.placeholder_sha256) for holding in store.holdings(task)}
-    bound = bound_services(services, agent.environment)
+    ceiling = agent.ceiling.services
+    bound = [
+        service
+        for service in bound_services(services, agent.environment)
+        if ceiling is None or service.name in ceiling  # as ``Office.of_manifest`` gives placeholders
+    ]
     if {service for service, _ in held} != {service.name for service in bound}:
         return None
     found: dict[str, str] = {}

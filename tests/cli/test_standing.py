@@ -31,6 +31,7 @@ class Pod:
     def __init__(self, gatepass, port):
         self.gatepass, self.port, self.services = gatepass, port, ["api"]
         self.environment = "development"
+        self.ceiling: dict[str, list[str]] = {}
 
     def write(self):
         directory = self.gatepass.cwd
@@ -45,7 +46,7 @@ class Pod:
         demo_rules.write_rules(
             directory / "rules",
             services=services,
-            agents=[demo_rules.agent(environment=self.environment)],
+            agents=[demo_rules.agent(environment=self.environment) | {"ceiling": self.ceiling}],
             policies=[demo_rules.permit("reads")],
         )
         demo_rules.write_config(
@@ -114,6 +115,18 @@ async def test_a_restart_keeps_task_and_placeholders(pod):
         assert pod.file.read_text() == before
     assert pod.tasks() == [task]
     assert task.purpose == f"listener 127.0.0.1:{pod.port}"
+
+
+async def test_a_restart_keeps_them_below_a_ceiling_too(pod):
+    """There is no placeholder for what the agent may not use; that is no reason to begin anew."""
+    pod.services, pod.ceiling = ["api", "mail"], {"services": ["api"]}
+    pod.write()
+    async with pod.serving():
+        before, (task,) = pod.file.read_text(), pod.tasks()
+    async with pod.serving():
+        assert pod.file.read_text() == before
+        assert "MAIL_TOKEN" not in pod.variables
+    assert pod.tasks() == [task]
 
 
 @pytest.mark.parametrize("change", ["service", "file", "foreign", "environment", "address"])
