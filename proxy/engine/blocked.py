@@ -8,6 +8,7 @@ from proxy.errors import Refusal
 
 _EACH = 50
 _TASKS = 1024
+_SHOWN = 512  # characters of a URL; the record has all of it
 
 
 class Block(NamedTuple):
@@ -37,6 +38,8 @@ class Blocked:
         self._tasks[task] = kept
         asked = what(seen)
         url = f"{seen.target.origin}{asked['path']}" if seen.target is not None else str(asked["host"])
+        if len(url) > _SHOWN:
+            url = url[:_SHOWN] + "..."
         kept.append(Block(time_ns, record, seen.method, url, refusal))
 
     def of(self, task: str) -> tuple[Block, ...]:

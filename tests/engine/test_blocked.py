@@ -63,6 +63,14 @@ def test_the_newest_first_and_the_oldest_gone(blocked):
     ]
 
 
+def test_long_urls_take_little_room(blocked):
+    who = principal()
+    blocked.note(seen(who, "http://api.test/" + "a" * 10_000), NO, "R", 1)
+    (block,) = blocked.of(who.task.id)
+    assert len(block.url) < 600
+    assert block.url.endswith("a...")
+
+
 def test_a_task_sees_its_own_alone(blocked):
     one, other = principal(1), principal(2)
     blocked.note(seen(one), NO, "R1", 1)
