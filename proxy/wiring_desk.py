@@ -33,7 +33,8 @@ def make_desk(
         if isinstance(draft, Problem):
             return Refusal(Code.DELEGATION_REFUSED, draft.message)
         try:
-            await book.create(draft.task, draft.manifest, draft.holdings, f"agent:{principal.agent.id}")
+            by = f"agent:{principal.agent.id}"
+            await book.create(draft.task, draft.manifest, draft.holdings, by, principal.evidence)
         except TaskOverError as error:
             return Refusal(Code.DELEGATION_REFUSED, str(error))
         return Delegated(draft.task, office.token(draft.task), draft.placeholders, draft.variables)

@@ -38,7 +38,7 @@ def words(told: Told) -> str:
             return f"{name} is over already"
         return f"{name} is revoked already, since {moment(order)} by {order.ordered_by}: {order.reason}"
     parts = []
-    if order.kind in {Kind.AGENT, Kind.TASK, Kind.ALL}:
+    if tasks or order.kind in {Kind.AGENT, Kind.TASK, Kind.ALL}:
         parts.append(_count(tasks, "task") + " ended")
     if not told.followers:
         parts.append("no sidecar is running; it holds from the next start")

@@ -3,6 +3,7 @@
 An order about a task ends the task, finally; the store does that in the same step that keeps the order.
 Every other order holds until it is lifted: of an agent, a token (by the ``token_id`` or ``token_sha256``
 that records name), a signing key (by key id), an issuer (by its URL or trust domain), or of everything.
+What was delegated by whoever proved to be somebody on what an order takes away ends with it, finally.
 """
 
 from collections.abc import Iterable, Iterator

@@ -47,6 +47,12 @@ CREATE TABLE holdings (
     service TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX holdings_task ON holdings (task);
+CREATE TABLE vouchers (
+    kind TEXT NOT NULL CHECK (kind IN ('token', 'key', 'issuer')),
+    id TEXT NOT NULL,
+    task TEXT NOT NULL REFERENCES tasks (id),
+    PRIMARY KEY (kind, id, task)
+) WITHOUT ROWID;
 CREATE TABLE orders (
     kind TEXT NOT NULL CHECK (kind IN ('agent', 'task', 'token', 'key', 'issuer', 'all')),
     id TEXT NOT NULL,

@@ -1,7 +1,8 @@
 """How tasks begin and end in the task file, each inside a transaction of the caller's.
 
 A task begins only under an open one, or under none, and against no order. It ends with everything that was
-delegated from it, in one statement.
+delegated from it, in one statement. What was delegated on some evidence ends with that evidence: whoever
+stole a token could otherwise delegate to have another one that outlives it.
 """
 
 import sqlite3
@@ -9,7 +10,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from proxy.credential.placeholder import Holding
-from proxy.identity.principal import Task, TaskState
+from proxy.identity.principal import Evidence, Task, TaskState
 from proxy.identity.revocation import Kind, revoked
 from proxy.store import orders_table
 from proxy.store.task_rows import TaskOverError
@@ -31,7 +32,14 @@ UPDATE tasks SET state = :state, ended_at = :now, ended_by = :by, seq = :seq,
     reason = CASE WHEN ROOTS THEN :reason ELSE :inherited END
 WHERE state = 'open' AND id IN (SELECT id FROM below)
 """
-_ROOTS = {Kind.TASK: "id = :id", Kind.AGENT: "agent = :id", Kind.ALL: "TRUE"}
+_INSERT_VOUCHER = "INSERT OR IGNORE INTO vouchers (kind, id, task) VALUES (?, ?, ?)"
+_VOUCHED = "id IN (SELECT task FROM vouchers WHERE kind = '{kind}' AND id = :id)"
+_ROOTS = {
+    Kind.TASK: "id = :id",
+    Kind.AGENT: "agent = :id",
+    Kind.ALL: "TRUE",
+    **{kind: _VOUCHED.format(kind=kind.value) for kind in (Kind.TOKEN, Kind.KEY, Kind.ISSUER)},
+}
 _ENDS = {kind: _END.replace("ROOTS", roots) for kind, roots in _ROOTS.items()}
 _EXPIRE = """
 UPDATE tasks SET state = 'expired', ended_at = ?1, reason = 'its time was up', seq = ?2
@@ -55,24 +63,27 @@ def begin(
     manifest: bytes,
     holdings: Iterable[Holding],
     by: str,
+    evidence: Iterable[Evidence],
     seq: int,
 ) -> None:
-    """Insert an open task and what it holds; ``by`` is who opened it.
+    """Insert an open task and what it holds; ``by`` is who opened it, and proved to be on ``evidence``.
 
     :raises TaskOverError: if its parent is not open or ends before it, or an order holds against it.
     """
-    _may_begin(connection, task)
+    vouchers = [voucher for one in evidence for voucher in _vouchers(one)]
+    _may_begin(connection, task, vouchers)
     times = task.issued_at, task.expires_at
     connection.execute(_INSERT, (task.id, manifest, task.parent, task.agent, *times, by, seq))
     rows = [(holding.placeholder_sha256, holding.task_id, holding.service) for holding in holdings]
     connection.executemany(_INSERT_HELD, rows)
+    connection.executemany(_INSERT_VOUCHER, [(kind.value, name, task.id) for kind, name in vouchers])
 
 
 def end(connection: sqlite3.Connection, kind: Kind, identity: str, ending: Ending) -> None:
-    """End the open tasks that an order of this kind about this id reaches, and all below them."""
-    statement = _ENDS.get(kind)
-    if statement is None:
-        return  # an order about evidence: the tasks go on for those who prove themselves otherwise
+    """End the open tasks that an order of this kind about this id reaches, and all below them.
+
+    One about evidence ends what was delegated on it. Whoever delegated may go on, if proved otherwise.
+    """
     inherited = f"the task it was delegated from was {ending.state.value}"
     words = {
         "id": identity,
@@ -83,7 +94,7 @@ def end(connection: sqlite3.Connection, kind: Kind, identity: str, ending: Endin
         "now": ending.now,
         "seq": ending.seq,
     }
-    connection.execute(statement, words)
+    connection.execute(_ENDS[kind], words)
 
 
 def expire(connection: sqlite3.Connection, now: int, seq: int) -> None:
@@ -91,10 +102,25 @@ def expire(connection: sqlite3.Connection, now: int, seq: int) -> None:
     connection.execute(_EXPIRE, (now, seq))
 
 
-def _may_begin(connection: sqlite3.Connection, task: Task) -> None:
+def _vouchers(evidence: Evidence) -> set[tuple[Kind, str]]:
+    """What an order can name of it: see ``Order.discredits``."""
+    named = {
+        (Kind.TOKEN, evidence.token_id),
+        (Kind.TOKEN, evidence.token_sha256),
+        (Kind.KEY, evidence.key_id),
+        (Kind.ISSUER, evidence.issuer),
+    }
+    return {(kind, name) for kind, name in named if name}
+
+
+def _may_begin(connection: sqlite3.Connection, task: Task, vouchers: Iterable[tuple[Kind, str]]) -> None:
     order = orders_table.against(connection, task.agent)
     if order is not None:
         raise TaskOverError(revoked(order).detail)
+    for kind, name in vouchers:
+        kept = orders_table.find(connection, kind, name)
+        if kept is not None:
+            raise TaskOverError(revoked(kept.order).detail)
     if task.parent is None:
         return
     parent: tuple[str, int] | None = connection.execute(_PARENT, (task.parent,)).fetchone()

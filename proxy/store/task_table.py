@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import NamedTuple, Self
 
 from proxy.credential.placeholder import Holding
-from proxy.identity.principal import Task, TaskState
+from proxy.identity.principal import Evidence, Task, TaskState
 from proxy.identity.revocation import EVERYTHING, Kind, Order, revoked
 from proxy.store import followers_table, orders_table, task_history, task_life, usage_table
 from proxy.store.followers_table import CarriedOut, Follower
@@ -76,14 +76,23 @@ class TaskStore(TaskConnection):
         except (OSError, sqlite3.Error) as error:
             raise TaskStoreError(f"{path} cannot be opened: {error}") from error
 
-    def create(self, task: Task, manifest: bytes, holdings: Iterable[Holding] = (), by: str = "") -> None:
+    def create(
+        self,
+        task: Task,
+        manifest: bytes,
+        holdings: Iterable[Holding] = (),
+        by: str = "",
+        evidence: Iterable[Evidence] = (),
+    ) -> None:
         """Keep a new task, the canonical bytes of its manifest, what it holds, and who opened it.
+
+        ``evidence`` is what proved whoever delegated it: the task ends when an order takes that away.
 
         :raises TaskExistsError: if the task or a placeholder is already there.
         :raises TaskOverError: if its parent is not open or ends before it, or an order holds against it.
         """
         with self._write() as connection:
-            task_life.begin(connection, task, manifest, holdings, by, next_seq(connection))
+            task_life.begin(connection, task, manifest, holdings, by, evidence, next_seq(connection))
             if self._get(task.id) != StoredTask(task, None, "", opened_by=by):
                 raise TaskStoreError("the task is not the one that its manifest describes")
 

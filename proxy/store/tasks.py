@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from proxy.credential.placeholder import Holding, digest
-from proxy.identity.principal import Task, TaskState
+from proxy.identity.principal import Evidence, Task, TaskState
 from proxy.identity.revocation import EVERYTHING, Kind, Order, Revocations
 from proxy.store.followers_table import CarriedOut, Follower
 from proxy.store.known_tasks import KEEP_S, KnownTasks
@@ -148,15 +148,20 @@ class TaskBook:
             self._served = serves
 
     async def create(
-        self, task: Task, manifest: bytes, holdings: Iterable[Holding] = (), by: str = ""
+        self,
+        task: Task,
+        manifest: bytes,
+        holdings: Iterable[Holding] = (),
+        by: str = "",
+        evidence: tuple[Evidence, ...] = (),
     ) -> None:
-        """Keep a new task, the canonical bytes of its manifest, what it holds, and who opened it, durably.
+        """Keep a new task durably; see ``TaskStore.create``.
 
         :raises TaskOverError: if what it stands on is not open, or revoked.
         :raises TaskStoreError: if it cannot be kept.
         """
         held = tuple(holdings)
-        await self._do(lambda store: store.create(task, manifest, held, by), look=True)
+        await self._do(lambda store: store.create(task, manifest, held, by, evidence), look=True)
 
     async def end(
         self, task_id: str, reason: str, state: TaskState = TaskState.ENDED, by: str = ""

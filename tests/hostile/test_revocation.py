@@ -6,6 +6,7 @@ import time
 import pytest
 
 from proxy.errors import Code
+from proxy.identity.principal import TaskState
 from proxy.identity.revocation import Kind, Order
 from tests.hostile.assertions import inside, say
 from tests.hostile.callers import (
@@ -86,6 +87,20 @@ async def test_b18_nothing_that_stands_survives(tmp_path, order):
         if code is Code.REVOKED:
             (told,) = events(w, "revocation")
             assert told["connections_cut"] >= 9
+
+
+@pytest.mark.parametrize("by", ["id", "digest"])
+async def test_b18_a_stolen_token_leaves_no_other_behind(tmp_path, by):
+    """Whoever has it delegates in time, and again from there: both fall with the token."""
+    async with house(tmp_path, "a", "b", "c") as w:
+        child = await delegate(w, w.started.token, "b")
+        below = await delegate(w, child.token, "c")
+        assert await connects(w, below.token) == (200, "")
+        stolen = digest(w.started.token) if by == "digest" else token_id(w, w.started.task.id)
+        await revoke(w, Kind.TOKEN, stolen)
+        for token in (w.started.token, child.token, below.token):
+            assert await connects(w, token) == (403, Code.REVOKED)
+        assert w.store.get(w.started.task.id).task.state is TaskState.OPEN
 
 
 ORDERS = {

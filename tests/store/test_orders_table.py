@@ -2,11 +2,11 @@
 
 import pytest
 
-from proxy.identity.principal import TaskState
+from proxy.identity.principal import Evidence, Method, TaskState
 from proxy.identity.revocation import EVERYTHING, Kind
-from proxy.store.task_rows import TaskStoreError
+from proxy.store.task_rows import TaskOverError, TaskStoreError
 from proxy.store.task_table import Revoked, TaskStore
-from tests.store.making import NOW, NS, begin, order
+from tests.store.making import NOW, NS, begin, made, order
 
 STANDING = [Kind.AGENT, Kind.TOKEN, Kind.KEY, Kind.ISSUER, Kind.ALL]
 
@@ -73,6 +73,30 @@ def test_an_order_about_evidence_is_kept_and_ends_no_task(store, kind):
     assert revoked == Revoked(order(kind, "coder"), revoked.seq, new=True, tasks=())
     assert store.orders() == (order(kind, "coder"),)
     assert store.get(task.id).task.state is TaskState.OPEN
+
+
+EVIDENCE = Evidence(Method.OIDC, "https://id", "k1", "jti-1", "ab" * 32)
+
+
+@pytest.mark.parametrize(
+    ("kind", "identity"),
+    [(Kind.TOKEN, "jti-1"), (Kind.TOKEN, "ab" * 32), (Kind.KEY, "k1"), (Kind.ISSUER, "https://id")],
+)
+def test_what_was_delegated_on_some_evidence_ends_with_it(store, kind, identity):
+    """Or whoever stole a token could delegate, and have one that outlives it."""
+    root, (child, data) = begin(store, 1), made(2, "helper", made(1)[0])
+    store.create(child, data, by="agent:coder", evidence=[EVIDENCE])
+    below, apart = begin(store, 3, "tester", child), begin(store, 4, "tester", root)
+    assert store.revoke(order(kind, "another")).tasks == ()
+    assert ids(store.revoke(order(kind, identity)).tasks) == {child.id, below.id}
+    assert {one.id for one in (root, apart)} == ids(stored.task for stored in store.list(TaskState.OPEN))
+    late, data = made(5, "helper", root)
+    with pytest.raises(TaskOverError, match="leaked"):
+        store.create(late, data, by="agent:coder", evidence=[EVIDENCE])
+    assert store.get(late.id) is None
+    assert store.lift(kind, identity)
+    store.create(late, data, by="agent:coder", evidence=[EVIDENCE])
+    assert store.get(child.id).task.state is TaskState.REVOKED
 
 
 @pytest.mark.parametrize("kind", STANDING)
