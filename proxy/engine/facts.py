@@ -141,7 +141,7 @@ def why(seen: Seen, refusal: Refusal | None) -> dict[str, Json]:
         "ruleset_sha256": ruling.ruleset_sha256,
         "observed": ruling.observed,
         "input": Fragment(ruling.input),
-        "input_sha256": sha256(ruling.input).hexdigest(),
+        "input_sha256": ruling.input_sha256,
     }
     if seen.above:
         verdict["above"] = [_above(link, one) for link, one in seen.above]
@@ -158,7 +158,7 @@ def _above(link: Link, ruling: Ruling) -> dict[str, Json]:
         "rules": list(decision.rules),
         "errors": list(decision.errors) if isinstance(decision, Deny) else [],
         "input": Fragment(ruling.input),
-        "input_sha256": sha256(ruling.input).hexdigest(),
+        "input_sha256": ruling.input_sha256,
     }
 
 

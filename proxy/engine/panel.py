@@ -4,7 +4,7 @@ A call is allowed only if rules allow it to each agent in the chain under the ri
 link; so an agent that acts for another gets what both may do, and a confused deputy nothing more (D12).
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from proxy.errors import Code, Refusal
 from proxy.http.canonical import Target
@@ -13,8 +13,7 @@ from proxy.identity.principal import Link, Principal
 from proxy.policy.decision import Deny, Pdp, Question, RequestFacts, Ruling
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """``ruling`` is about the caller, ``above`` about those it acts for, from the root on."""
 
     ruling: Ruling
@@ -33,7 +32,7 @@ class Panel:
         """Ask for every link; the caller's own refusal comes first, then the one nearest to the root."""
         *over, own = principal.chain
         ruling = self._ask(own, method, target, facts)
-        above = tuple((link, self._ask(link, method, target, facts)) for link in over)
+        above = tuple([(link, self._ask(link, method, target, facts)) for link in over]) if over else ()
         refusal = None
         if isinstance(ruling.decision, Deny):
             refusal = ruling.decision.refusal

@@ -3,7 +3,8 @@
 No type here has a usable default: absence of an answer is not constructible, let alone an allow.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import NamedTuple, Protocol
 
 from proxy.errors import Refusal
@@ -61,7 +62,8 @@ class Ruling:
     """One decision together with everything needed to take it again from the log alone.
 
     ``input`` is the canonical JSON (RFC 8785 subset) of exactly what the engine evaluated;
-    ``service`` is the catalogued service or None; ``action`` is the operation's or group's name.
+    ``input_sha256`` (hex) is taken once, because a ruling may be given many times. ``service`` is the
+    catalogued service or None; ``action`` is the operation's or group's name.
     """
 
     decision: Allow | Deny
@@ -71,6 +73,10 @@ class Ruling:
     ruleset_sha256: str
     engine: str
     observed: bool  # True: no rules at all, everything is let through and recorded
+    input_sha256: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "input_sha256", sha256(self.input).hexdigest())
 
 
 class Pdp(Protocol):
