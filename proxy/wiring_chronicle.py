@@ -31,6 +31,8 @@ PATIENCE_S = 1.0
 _PAGE = 200
 _MOST_NAMED = 256
 _NS = 1_000_000_000
+_UNTOLD = "changes of tasks are recorded later"
+_UNMARKED = "the next start may record changes of tasks again"
 
 
 @dataclass(slots=True)
@@ -67,7 +69,7 @@ class Chronicle:
         self._orders: dict[Order, _Order] = {}
         self._woken = asyncio.Event()
         self._running: list[asyncio.Task[None]] = []
-        self._failing = False
+        self._failing: set[str] = set()
 
     def attach(self) -> None:
         """From now on, what changes is not late."""
@@ -94,8 +96,8 @@ class Chronicle:
             running.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
         if self._place is not None:
-            await self._try(self._tell(self._place, self._patience))
-            await self._try(self._mark(self._place))
+            await self._try(self._tell(self._place, self._patience), _UNTOLD)
+            await self._try(self._mark(self._place), _UNMARKED)
 
     def carrying_out(self, order: Order) -> None:
         """Wait with the record of this new order for what it comes to: see ``carried_out``."""
@@ -126,25 +128,25 @@ class Chronicle:
             await self._woken.wait()
             self._woken.clear()
             assert self._place is not None, "it follows only after start"
-            await self._try(self._tell(self._place, math.inf))
+            await self._try(self._tell(self._place, math.inf), _UNTOLD)
 
     async def _keep(self) -> None:
         while True:
             await asyncio.sleep(_EVERY_S)
             self._woken.set()  # if it could not be read before
             assert self._place is not None, "it follows only after start"
-            await self._try(self._mark(self._place))
+            await self._try(self._mark(self._place), _UNMARKED)
 
-    async def _try(self, job: Coroutine[None, None, None]) -> None:
-        """What cannot be read or written now is tried again; the operator hears of it once."""
+    async def _try(self, job: Coroutine[None, None, None], failing: str) -> None:
+        """What cannot be read or written now is tried again; the operator is told ``failing``, once."""
         try:
             await job
         except TaskStoreError as error:
-            if not self._failing:
-                self._alarm(f"changes of tasks are recorded later: {error}")
-            self._failing = True
+            if failing not in self._failing:
+                self._alarm(f"{failing}: {error}")
+            self._failing.add(failing)
         else:
-            self._failing = False
+            self._failing.discard(failing)
 
     async def _tell(self, place: Place, seconds: float) -> None:
         """Record what happened behind this place, a page at a time, until there is no more or time is up."""

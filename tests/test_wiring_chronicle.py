@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,6 @@ from proxy.control.operations import RevokeReport, TaskAsked
 from proxy.engine.scribe import Scribe
 from proxy.identity.revocation import EVERYTHING, Kind, Order
 from proxy.identity.task import Manifest, make_task, manifest_bytes
-from proxy.store import task_life
-from proxy.store.task_file import next_seq, open_file
 from proxy.store.tasks import TaskBook, TaskStore
 from proxy.wiring_chronicle import Chronicle
 from proxy.wiring_parts import Entropy, SystemClock
@@ -199,16 +197,14 @@ def _asked(agent: str, ttl: int):
 
 
 def many(path: Path, number: int) -> list[str]:
-    """So many tasks of ``other`` in one transaction, each a change of its own."""
+    """So many tasks of ``other``."""
     now, ids = int(time.time()), []
-    with closing(open_file(path)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
+    with TaskStore.open(path) as store:
         for each in range(number):
             manifest = Manifest("other", "p", (), "development", now, now + 600, None, f"{each:032x}")
             task = make_task(manifest)
-            task_life.begin(connection, task, manifest_bytes(manifest), (), "cli", next_seq(connection))
+            store.create(task, manifest_bytes(manifest), (), "cli")
             ids.append(task.id)
-        connection.execute("COMMIT")
     return ids
 
 
@@ -358,17 +354,30 @@ async def test_the_mark_waits_for_orders_that_are_being_carried_out(path, store)
 
 async def test_a_file_that_cannot_be_read_is_told_of_once_and_read_later(path, store):
     async with telling(path) as scene:
-        task = begin(store, 1)
-        await until(lambda: scene.told != [])
         store._connection.execute("ALTER TABLE lifted RENAME TO gone")
-        begin(store, 2)
+        tasks = []
+        for number in range(3):
+            tasks.append(begin(store, number))
+            for _ in range(3):
+                await scene.book.refresh()
         await until(lambda: scene.alarms != [])
         store._connection.execute("ALTER TABLE gone RENAME TO lifted")
-        await until(lambda: len(scene.told) == 2)
-        assert scene.told[0] == ("task.open", task.id)
-    assert len(scene.alarms) == 1
-    assert scene.alarms[0].startswith("changes of tasks are recorded later: ")
-    assert store.recorded("log") == 2
+        await until(lambda: scene.told == opened(*tasks))
+    (alarm,) = scene.alarms
+    assert alarm.startswith("changes of tasks are recorded later: ")
+    assert store.recorded("log") == 3
+
+
+async def test_a_mark_that_cannot_be_kept_is_told_of_and_kept_later(path, store):
+    async with telling(path) as scene:
+        store._connection.execute("ALTER TABLE recorded RENAME TO gone")
+        task = begin(store)
+        await until(lambda: scene.alarms != [])
+        assert scene.told == opened(task)
+        store._connection.execute("ALTER TABLE gone RENAME TO recorded")
+        await until(lambda: store.recorded("log") == 1)
+    (alarm,) = scene.alarms
+    assert alarm.startswith("the next start may record changes of tasks again: ")
 
 
 async def test_the_very_same_order_given_twice_is_told_at_least_twice(path, store):
