@@ -9,6 +9,7 @@ import sqlite3
 from typing import NamedTuple
 
 from proxy.identity.revocation import Kind, Order
+from proxy.identity.revocation_file import source
 
 _KEEP = "INSERT INTO orders (kind, id, reason, ordered_by, ordered_at_ns, seq) VALUES (?, ?, ?, ?, ?, ?)"
 _FIND = """
@@ -58,6 +59,16 @@ def find(connection: sqlite3.Connection, kind: Kind, identity: str) -> KeptOrder
     """The order of this kind about this id, or None."""
     row: _Row | None = connection.execute(_FIND, (kind.value, identity)).fetchone()
     return None if row is None else _kept(row)
+
+
+def gives_way(before: Order, order: Order) -> bool:
+    """Whether ``order`` takes the place of ``before``, which is about the same and holds by a file alone."""
+    of_file = source("")
+    return (
+        order.kind is not Kind.TASK
+        and before.ordered_by.startswith(of_file)
+        and not order.ordered_by.startswith(of_file)
+    )
 
 
 def against(connection: sqlite3.Connection, agent: str) -> Order | None:

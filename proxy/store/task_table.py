@@ -126,12 +126,16 @@ class TaskStore(TaskConnection):
     def revoke(self, order: Order) -> Revoked | None:
         """Keep an order and end the tasks it reaches, with all below them. None: there is no such task.
 
-        The first order about something stays, with its time and reason.
+        The first order about something stays, with its time and reason. But one of a revocation file gives
+        way to an operator's: it would be lifted with its line in the file, and the operator's with it.
         """
         with self._write() as connection:
             before = orders_table.find(connection, order.kind, order.id)
-            if before is not None:
+            if before is not None and not orders_table.gives_way(before.order, order):
                 return Revoked(before.order, before.seq, new=False, tasks=())
+            if before is not None:
+                given = Lift(order.ordered_by, order.ordered_at_ns, next_seq(connection))
+                orders_table.lift(connection, order.kind, order.id, given)
             if order.kind is Kind.TASK:
                 found = self._tasks.one(order.id)
                 if found is None:

@@ -3,7 +3,9 @@
 import pytest
 
 from proxy.identity.principal import Evidence, Method, TaskState
-from proxy.identity.revocation import EVERYTHING, Kind
+from proxy.identity.revocation import EVERYTHING, Kind, Order
+from proxy.identity.revocation_file import difference, source
+from proxy.store.task_history import Place
 from proxy.store.task_rows import TaskOverError, TaskStoreError
 from proxy.store.task_table import Revoked, TaskStore
 from tests.store.making import NOW, NS, begin, made, order
@@ -20,6 +22,27 @@ def path(tmp_path):
 def store(path):
     with TaskStore.open(path) as store:
         yield store
+
+
+@pytest.mark.parametrize("kind", STANDING)
+def test_an_operator_s_order_is_not_lifted_with_a_line_of_a_file(store, kind):
+    """The operator was told that it holds; the fleet tool knows nothing of it."""
+    identity = EVERYTHING if kind is Kind.ALL else "x"
+    fleet = Order(kind, identity, "fleet", source("/etc/r.yaml"), NOW * NS)
+    mine = order(kind, identity, "mine", at_ns=NOW * NS + 1)
+    assert store.revoke(fleet).new
+    after = last = store.changes(0, NOW).seq
+    given = store.revoke(mine)
+    assert (given.new, given.order) == (True, mine)
+    assert store.orders() == (mine,)
+    changes = store.changes(after, NOW)
+    assert changes.standing == (mine,)  # at no time did none hold
+    assert [one.order for one in changes.revoked] == [mine]
+    told = [type(event).__name__ for event in store.history(Place(last), changes.seq, 10)]
+    assert told == ["Lifted", "Ordered"]
+    assert not store.revoke(fleet).new
+    held = [one for one in store.orders() if one.ordered_by == fleet.ordered_by]
+    assert difference(held, ()).lift == ()
 
 
 def ids(tasks) -> set[str]:
