@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from proxy.control.operations import RevokeReport
+from proxy.engine.cutting import Cutting
 from proxy.engine.pool import Pool
 from proxy.engine.server import Server
 from proxy.errors import Code, Refusal
@@ -85,12 +86,15 @@ class Consequences:
 
     def _ordered(self, order: Order, tasks: tuple[Task, ...]) -> None:
         self._chronicle.carrying_out(order)
-        running = asyncio.get_running_loop().create_task(self._carry_out(order, tasks))
+        cutting = self._cut(order, tasks)  # here, before the ends of the tasks are dealt with one by one
+        running = asyncio.get_running_loop().create_task(
+            self._carry_out(order, tasks, cutting, time.time_ns())
+        )
         self._running[order] = running
         running.add_done_callback(lambda done: self._carried_out(order, done))
 
-    async def _carry_out(self, order: Order, tasks: tuple[Task, ...]) -> RevokeReport:
-        """Cut whatever the order reaches, wait for its last byte, hand leases back, and tell."""
+    def _cut(self, order: Order, tasks: tuple[Task, ...]) -> Cutting:
+        """Cut whatever the order reaches, downstream and kept upstream."""
         ended, agents = {task.id for task in tasks}, {task.agent for task in tasks}
 
         def reaches(principal: Principal) -> bool:
@@ -104,7 +108,12 @@ class Consequences:
             self._pool.drop(agent)
         if order.kind in _OF_EVIDENCE:
             self._pool.close()  # nobody knows on what evidence those were opened that are only kept
-        last_ns = time.time_ns()
+        return cutting
+
+    async def _carry_out(
+        self, order: Order, tasks: tuple[Task, ...], cutting: Cutting, last_ns: int
+    ) -> RevokeReport:
+        """Wait for the ends of what was cut (the last at ``last_ns``), hand leases back, and tell."""
         releases = [self._release(task) for task in tasks]  # they have just begun, with the ends of the tasks
         await cutting.done()
         leases = sum([await release for release in releases])
