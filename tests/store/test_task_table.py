@@ -201,6 +201,7 @@ def test_the_store_holds_no_secret(store, path):
         "counter": ["row", "seq", "orders"],
         "tasks": ["id", "manifest", "parent", "agent", *life, "opened_seq", "seq"],
         "holdings": ["digest", "task", "service"],
+        "vouchers": ["kind", "id", "task"],
         "orders": [*order, "seq"],
         "lifted": ["seq", *order, "ordered_seq", "lifted_by", "lifted_at_ns"],
         "recorded": ["log", "seq"],
