@@ -104,7 +104,7 @@ class Enforcer:
         """Judge a CONNECT."""
         exchange, seen = self._scribe.open(), Seen(caller.peer, method="CONNECT", version=head.version)
         seen.authority = facts.asked(head.target)
-        verdict = await self._guarded(self._judge.tunnel(exchange, seen, caller, head))
+        verdict = await self._judged(exchange, seen, self._judge.tunnel(exchange, seen, caller, head))
         if isinstance(verdict, Tunnel):
             return verdict
         return await self._turn_away(exchange, seen, caller, verdict)
@@ -114,7 +114,8 @@ class Enforcer:
         opened = self._clock.mono_ns()
         exchange, seen = self._scribe.open(), Seen(caller.peer, method=head.method, version=head.version)
         seen.authority = facts.asked(head.target)
-        verdict = await self._guarded(self._judge.request(exchange, seen, caller, head, prefix))
+        judging = self._judge.request(exchange, seen, caller, head, prefix)
+        verdict = await self._judged(exchange, seen, judging)
         if isinstance(verdict, Refusal):
             return await self._turn_away(exchange, seen, caller, verdict)
         failure = await self._scribe.decision(exchange, seen, None)
@@ -139,6 +140,14 @@ class Enforcer:
     async def refuse(self, seen: Seen, refusal: Refusal) -> Refused:
         """Record a refusal that came before there was a request to judge."""
         return await self._refuse(self._scribe.open(), seen, refusal)
+
+    async def _judged(self, exchange: Exchange, seen: Seen, step: Awaitable[T]) -> T | Refusal:
+        """As ``_guarded``; who is stopped while a key or a task is looked for has a record, too."""
+        try:
+            return await self._guarded(step)
+        except asyncio.CancelledError:
+            await self._refuse(exchange, seen, _STOPPED)
+            raise
 
     async def _guarded(self, step: Awaitable[T]) -> T | Refusal:
         """Fail closed: whatever goes wrong in ``step`` is a refusal, which the caller records."""

@@ -81,6 +81,28 @@ async def test_a_task_book_that_fails_denies():
         assert untouched(e)
 
 
+@pytest.mark.parametrize("method", ["GET", "CONNECT"])
+async def test_who_is_stopped_while_a_task_is_looked_for_has_a_record(method):
+    async with engine() as e:
+        e.book.tasks.clear()
+        looking = asyncio.Event()
+
+        async def looks():
+            looking.set()
+            await asyncio.Event().wait()
+
+        e.book.refresh = looks
+        async with await e.client() as client:
+            where = f"{e.upstream.hosts[0]}:{e.upstream.port}"
+            connect = f"CONNECT {where} HTTP/1.1\r\nHost: {where}\r\n\r\n".encode()
+            await client.send(connect if method == "CONNECT" else e.head("/x"))
+            await looking.wait()
+            await e.server.drain(0)
+        assert e.decisions == [("deny", "draining", 503)]
+        assert [record.raw["what"]["method"] for record in e.records] == [method]
+        assert untouched(e)
+
+
 async def test_a_pdp_is_not_asked_about_what_is_refused_before():
     pdp = Says(YES)
     async with engine(pdp=pdp) as e:
