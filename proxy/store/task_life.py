@@ -1,8 +1,9 @@
 """How tasks begin and end in the task file, each inside a transaction of the caller's.
 
 A task begins only under an open one, or under none, and against no order. It ends with everything that was
-delegated from it, in one statement. What was delegated on some evidence ends with that evidence: whoever
-stole a token could otherwise delegate to have another one that outlives it.
+delegated from it, in one statement. What was delegated on some evidence ends with that evidence, or whoever
+stole a token could delegate, to have another one that outlives it. Nobody can fill the memory of a sidecar
+by delegating (``MAX_BELOW``).
 """
 
 import sqlite3
@@ -16,6 +17,19 @@ from proxy.store import orders_table
 from proxy.store.task_rows import TaskOverError
 
 _PARENT = "SELECT state, expires_at FROM tasks WHERE id = ?"
+# Ended or not: a sidecar knows a task until its time is up. What has not expired is below what has not.
+_BELOW = """
+WITH RECURSIVE above (id, parent) AS (
+    SELECT id, parent FROM tasks WHERE id = ?1
+    UNION
+    SELECT tasks.id, tasks.parent FROM above JOIN tasks ON tasks.id = above.parent
+), below (id) AS (
+    SELECT id FROM above WHERE parent IS NULL
+    UNION
+    SELECT tasks.id FROM below JOIN tasks ON tasks.parent = below.id WHERE tasks.expires_at > ?2
+)
+SELECT count(*) - 1 FROM (SELECT id FROM below LIMIT ?3 + 1)
+"""
 _INSERT = """
 INSERT INTO tasks (id, manifest, parent, agent, state, issued_at, expires_at, opened_by, opened_seq, seq)
 VALUES (?1, ?2, ?3, ?4, 'open', ?5, ?6, ?7, ?8, ?8)
@@ -45,6 +59,9 @@ _EXPIRE = """
 UPDATE tasks SET state = 'expired', ended_at = ?1, reason = 'its time was up', seq = ?2
 WHERE state = 'open' AND expires_at <= ?1
 """
+
+
+MAX_BELOW = 1024  # tasks delegated from one root, at any depth, whose time is not up
 
 
 class Ending(NamedTuple):
@@ -131,3 +148,8 @@ def _may_begin(connection: sqlite3.Connection, task: Task, vouchers: Iterable[tu
         raise TaskOverError(f"the task {task.parent}, which delegates, is {state}")
     if expires_at < task.expires_at:
         raise TaskOverError(f"the task {task.parent}, which delegates, ends before this one would")
+    (below,) = connection.execute(_BELOW, (task.parent, task.issued_at, MAX_BELOW)).fetchone()
+    if below >= MAX_BELOW:
+        raise TaskOverError(
+            f"{MAX_BELOW} tasks have been delegated already; wait until the time of one is up"
+        )

@@ -45,7 +45,7 @@ class TaskExistsError(TaskStoreError):
 
 
 class TaskOverError(TaskStoreError):
-    """A task cannot begin: the one that delegates it is not open, or an order holds against it."""
+    """A task cannot begin: the one above is over, too many are below it, or an order holds against it."""
 
 
 class StoredTask(NamedTuple):

@@ -1,11 +1,16 @@
 """Tasks begin only under what is open, and end with all that was delegated from them."""
 
 import threading
+from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
 from proxy.identity.principal import TaskState
 from proxy.identity.revocation import Kind
+from proxy.identity.task import make_task, manifest_bytes, manifest_of
+from proxy.store import task_life
+from proxy.store.task_file import open_file
 from proxy.store.task_rows import StoredTask, TaskOverError, TaskStoreError
 from proxy.store.task_table import TaskStore
 from tests.store.making import NOW, begin, made, order
@@ -170,3 +175,23 @@ def test_no_delegation_slips_past_a_revocation(path, store, kind):
     assert len(refused) == 2
     assert store.list(TaskState.OPEN) == ()
     assert {task.id for task in ended} == {stored.task.id for stored in store.list()}
+
+
+def test_nobody_fills_the_memory_of_a_sidecar_by_delegating(path, store):
+    """Not by handing on what was handed on, either, and not by ending what has a long time to go."""
+    root, other = begin(store, 1), begin(store, 2)
+    left = begin(store, 3, "helper", root, lifetime=500)
+    brief = begin(store, 4, "helper", root, lifetime=10)
+    with closing(open_file(path)) as connection, connection:
+        connection.execute("BEGIN")
+        for number in range(5, task_life.MAX_BELOW + 3):
+            task, data = made(number, "tester", left, 100)
+            task_life.begin(connection, task, data, (), "", (), 9)
+    store.end(task.id, "done", NOW)
+    for parent in (root, left):
+        with pytest.raises(TaskOverError, match="1024 tasks"):
+            begin(store, 9_000, "writer", parent, lifetime=50)
+    assert begin(store, 9_001, "writer", other)
+    late = replace(manifest_of(made(9_002, "writer", left, 400)[0]), issued_at=brief.expires_at)
+    store.create(make_task(late), manifest_bytes(late))
+    assert store.get(make_task(late).id) is not None
