@@ -255,5 +255,7 @@ def _unanswered(agent: Agent) -> Refusal | None:
 def _key(arrival: Arrival, presented: Presented | None) -> Key:
     if presented is None:
         return b"", "", arrival.fixed, arrival.process, arrival.certificate
-    name = presented.username if presented.username.startswith("t-") else ""  # any other says nothing
+    name = presented.username
+    if not name.startswith("t-") or not TASK_ID.fullmatch(name):
+        name = ""  # it says nothing; remembered under each such name, one token would crowd out all others
     return presented.digest, name, arrival.fixed, arrival.process, arrival.certificate

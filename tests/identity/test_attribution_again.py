@@ -26,6 +26,16 @@ def world():
     return World()
 
 
+@pytest.mark.parametrize("method", TOKENS)
+def test_a_user_name_that_names_no_task_takes_no_room(world, method):
+    """Else whoever has one token could crowd out what is remembered of all others."""
+    token = world.token(method, "coder")
+    first = world.ask(token)
+    assert isinstance(first, Principal)
+    for name in ("task", "t-", "t-1", "t-" + "a" * 27, "t-" + "A" * 26, NOBODY + "x"):
+        assert world.ask(replace(token, username=name)) is first
+
+
 @pytest.mark.parametrize("warm", [False, True])
 class TestEveryCallIsAskedAnew:
     @pytest.fixture
