@@ -56,6 +56,7 @@ class RawClient:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
+        self._lost = False  # in a handshake: asyncio never tells the stream
 
     @classmethod
     async def connect(cls, address: tuple[str, int]) -> Self:
@@ -156,7 +157,11 @@ class RawClient:
         context.verify_mode = ssl.CERT_REQUIRED if verify else ssl.CERT_NONE
         context.set_alpn_protocols(list(alpn))
         name = server_hostname if sni == "" else sni
-        await self.writer.start_tls(context, server_hostname=name, ssl_handshake_timeout=WAIT_S)
+        try:
+            await self.writer.start_tls(context, server_hostname=name, ssl_handshake_timeout=WAIT_S)
+        except BaseException:
+            self._lost = True
+            raise
         established: ssl.SSLObject = self.writer.get_extra_info("ssl_object")
         return established
 
@@ -169,6 +174,9 @@ class RawClient:
         reset(self.writer)
 
     async def close(self) -> None:
+        if self._lost:
+            self.writer.transport.abort()
+            return
         self.writer.close()
         try:
             async with asyncio.timeout(WAIT_S):
