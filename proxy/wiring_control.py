@@ -201,6 +201,6 @@ class Control:
         """Its address: no agent's request may be relayed to it."""
         if self.port is None:
             return frozenset()
-        anywhere = self._host in {"0.0.0.0", "::"}  # noqa: S104 - compared with, not bound to
-        hosts = {self._host, "127.0.0.1", "::1"} if anywhere else {self._host}
+        local = self._host in {"0.0.0.0", "::", "localhost"}  # noqa: S104 - compared with, not bound to
+        hosts = {self._host, "localhost", "127.0.0.1", "::1"} if local else {self._host}
         return frozenset((host, self.port) for host in hosts)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from proxy.identity.revocation import Order
+from proxy.identity.revocation import Kind, Order
 from proxy.identity.revocation_file import difference, source
 from proxy.store.revocation_file import RevocationFile
 from proxy.store.tasks import TaskBook, TaskStoreError
@@ -38,6 +38,7 @@ class Followed:
         await self._carry_out(opened.orders)
         self._file = opened
         opened.follow(self._changed, self._alarm)
+        self._book.on_change(self._insist)
 
     async def close(self) -> None:
         """Stop following."""
@@ -45,6 +46,14 @@ class Followed:
             await self._file.close()
         if self._running:
             await asyncio.wait(self._running)
+
+    def _insist(self) -> None:
+        """What stands in the file holds, also when somebody has lifted it by other means."""
+        if self._file is None:
+            return
+        standing = [order for order in self._file.orders if order.kind is not Kind.TASK]
+        if any(self._book.revocations.get(order.kind, order.id) is None for order in standing):
+            self._changed(self._file.orders)
 
     def _changed(self, orders: tuple[Order, ...]) -> None:
         running = asyncio.get_running_loop().create_task(self._try(orders))

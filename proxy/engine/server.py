@@ -75,8 +75,8 @@ class Server:
         """The listeners' addresses: no request may be relayed to them."""
         own: set[tuple[str, int]] = set(self.addresses)
         for host, number in self.addresses:
-            if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared with, not bound to
-                own |= {("127.0.0.1", number), ("::1", number)}
+            if host in {"0.0.0.0", "::", "localhost"}:  # noqa: S104 - compared with, not bound to
+                own |= {("localhost", number), ("127.0.0.1", number), ("::1", number)}
         return frozenset(own)
 
     # -- cutting --

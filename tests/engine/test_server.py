@@ -181,7 +181,7 @@ async def test_its_own_addresses_are_known():
     async with engine() as e:
         assert e.server.own() == frozenset(e.server.addresses)
         e.server.addresses.append(("0.0.0.0", 1))
-        assert {("127.0.0.1", 1), ("::1", 1), ("0.0.0.0", 1)} <= e.server.own()
+        assert {("127.0.0.1", 1), ("::1", 1), ("0.0.0.0", 1), ("localhost", 1)} <= e.server.own()
 
 
 async def test_a_request_to_itself_is_refused(tmp_path):

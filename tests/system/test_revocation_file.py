@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from proxy.identity.revocation import Kind
 from proxy.store.tasks import TaskStore
 from tests.support.rawclient import basic
 from tests.system.process import until
@@ -136,3 +137,12 @@ async def test_orders_hold_from_the_first_call_and_a_broken_file_is_no_start(tmp
     assert "line 2" in line or ":2" in line
     file.path.unlink()
     assert "cannot be read" in await refuses_to_start(tmp_path / "gatepass.yaml", tmp_path)
+
+
+async def test_what_stands_in_the_file_holds_again_if_somebody_lifts_it(tmp_path: Path):
+    file = Pushed(tmp_path, {"agent": "coder"})
+    async with served(tmp_path, AGENTS, **file.settings()) as w:
+        with TaskStore.open(w.directory / "state" / "tasks.sqlite3") as store:
+            assert store.lift(Kind.AGENT, "coder")
+        await recorded(w, "revocation", 2)
+        assert held(w) == [("agent", "coder")]
