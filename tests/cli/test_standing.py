@@ -5,7 +5,6 @@ import json
 import os
 import shlex
 import signal
-import socket
 import stat
 import time
 from contextlib import asynccontextmanager
@@ -17,14 +16,10 @@ from proxy.cli.standing import agent_file
 from proxy.identity.principal import TaskState
 from proxy.store.tasks import TaskStore
 from tests.support import demo_rules
+from tests.support.free_port import free_port
 from tests.support.upstream import Upstream
 
 SECRET = "sk-live-0123456789abcdef"
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 class Pod:

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import socket
 import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support.demo_rules import service
+from tests.support.free_port import free_port
 from tests.support.issuer import SmallIssuer
 from tests.support.rawclient import basic
 from tests.system.process import until
@@ -225,12 +225,6 @@ async def test_a_restart_keeps_tasks_and_orders(tmp_path: Path):
             revoked["task"]: "revoked",
             ended["task"]: "ended",
         }
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-        return port
 
 
 async def test_no_agent_reaches_it_through_the_proxy(tmp_path: Path):
