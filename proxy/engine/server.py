@@ -116,7 +116,7 @@ class Server:
             connection.cut(_STOPPED)
         await self._ended(min(seconds, PATIENCE))
         for task in self._tasks():
-            task.cancel()  # it waits for a name or a dial, which nothing cuts; its outcome is to be recorded
+            task.cancel()  # it waits for a key or a credential, which nothing cuts; it ends with its record
         await self._ended(None)
         self._terms.pool.close()
         while self._deadlines.wires and loop.time() < deadline:  # noqa: ASYNC110 - wires say nothing when empty
