@@ -56,22 +56,32 @@ class Order:
 
     def discredits(self, evidence: Evidence) -> bool:
         """Whether this order is about this piece of evidence. An empty id is about none: many lack one."""
-        if not self.id:
-            return False
-        if self.kind is Kind.TOKEN:
-            return self.id in {evidence.token_id, evidence.token_sha256}
-        if self.kind is Kind.KEY:
-            return self.id == evidence.key_id
-        return self.kind is Kind.ISSUER and self.id == evidence.issuer
+        return (self.kind, self.id) in vouchers(evidence)
+
+
+def vouchers(evidence: Evidence) -> tuple[tuple[Kind, str], ...]:
+    """What an order can name of a piece of evidence, as its kind and id."""
+    named = (
+        (Kind.TOKEN, evidence.token_id),
+        (Kind.TOKEN, evidence.token_sha256),
+        (Kind.KEY, evidence.key_id),
+        (Kind.ISSUER, evidence.issuer),
+    )
+    return tuple([one for one in named if one[1]])
 
 
 class Revocations:
-    """Every order that holds: an immutable set, replaced as a whole when it changes."""
+    """Every order that holds: an immutable set, replaced as a whole when it changes.
 
-    __slots__ = ("_orders",)
+    Every call asks it, so an answer costs a look-up for each thing that an order could name, however many
+    orders a fleet keeps.
+    """
+
+    __slots__ = ("_all", "_orders")
 
     def __init__(self, orders: Iterable[Order] = ()) -> None:
         self._orders = {(order.kind, order.id): order for order in orders}
+        self._all = next((order for order in self._orders.values() if order.kind is Kind.ALL), None)
 
     @classmethod
     def of(cls, *orders: Order) -> Self:
@@ -84,21 +94,27 @@ class Revocations:
 
     def refusal(self, principal: Principal) -> Refusal | None:
         """Why ``principal`` makes no more calls, or None."""
-        order = next((order for order in self._orders.values() if order.reaches(principal)), None)
-        return None if order is None else revoked(order)
+        if not self._orders:
+            return None
+        links = reversed(principal.chain)
+        above = [name for link in links for name in ((Kind.AGENT, link.agent.id), (Kind.TASK, link.task.id))]
+        return self._first([*above, *(name for one in principal.evidence for name in vouchers(one))])
 
     def withdrawn(self, agent: str, evidence: Iterable[Evidence]) -> Refusal | None:
         """Why the agent, or what it proves itself by, counts no more; or None. No task is looked at."""
-        shown = tuple(evidence)
-        for order in self._orders.values():
-            if order.withdraws(agent) or any(order.discredits(one) for one in shown):
-                return revoked(order)
-        return None
+        return self._first([(Kind.AGENT, agent), *(name for one in evidence for name in vouchers(one))])
 
     def discredited(self, evidence: Evidence) -> Refusal | None:
         """Why this piece of evidence counts no more, whoever shows it; or None."""
-        order = next((order for order in self._orders.values() if order.discredits(evidence)), None)
-        return None if order is None else revoked(order)
+        found = (self._orders.get(name) for name in vouchers(evidence))
+        return next((revoked(order) for order in found if order is not None), None)
+
+    def _first(self, names: Iterable[tuple[Kind, str]]) -> Refusal | None:
+        """What the order about everything makes, else the first that is about one of these."""
+        if self._all is not None:
+            return revoked(self._all)
+        found = (self._orders.get(name) for name in names)
+        return next((revoked(order) for order in found if order is not None), None)
 
     def __iter__(self) -> Iterator[Order]:
         return iter(self._orders.values())

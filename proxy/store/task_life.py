@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from proxy.credential.placeholder import Holding
 from proxy.identity.principal import Evidence, Task, TaskState
-from proxy.identity.revocation import Kind, revoked
+from proxy.identity.revocation import Kind, revoked, vouchers
 from proxy.store import orders_table
 from proxy.store.task_rows import TaskOverError
 
@@ -87,13 +87,13 @@ def begin(
 
     :raises TaskOverError: if its parent is not open or ends before it, or an order holds against it.
     """
-    vouchers = [voucher for one in evidence for voucher in _vouchers(one)]
-    _may_begin(connection, task, vouchers)
+    named = [voucher for one in evidence for voucher in vouchers(one)]
+    _may_begin(connection, task, named)
     times = task.issued_at, task.expires_at
     connection.execute(_INSERT, (task.id, manifest, task.parent, task.agent, *times, by, seq))
     rows = [(holding.placeholder_sha256, holding.task_id, holding.service) for holding in holdings]
     connection.executemany(_INSERT_HELD, rows)
-    connection.executemany(_INSERT_VOUCHER, [(kind.value, name, task.id) for kind, name in vouchers])
+    connection.executemany(_INSERT_VOUCHER, [(kind.value, name, task.id) for kind, name in named])
 
 
 def end(connection: sqlite3.Connection, kind: Kind, identity: str, ending: Ending) -> None:
@@ -119,22 +119,11 @@ def expire(connection: sqlite3.Connection, now: int, seq: int) -> None:
     connection.execute(_EXPIRE, (now, seq))
 
 
-def _vouchers(evidence: Evidence) -> set[tuple[Kind, str]]:
-    """What an order can name of it: see ``Order.discredits``."""
-    named = {
-        (Kind.TOKEN, evidence.token_id),
-        (Kind.TOKEN, evidence.token_sha256),
-        (Kind.KEY, evidence.key_id),
-        (Kind.ISSUER, evidence.issuer),
-    }
-    return {(kind, name) for kind, name in named if name}
-
-
-def _may_begin(connection: sqlite3.Connection, task: Task, vouchers: Iterable[tuple[Kind, str]]) -> None:
+def _may_begin(connection: sqlite3.Connection, task: Task, named: Iterable[tuple[Kind, str]]) -> None:
     order = orders_table.against(connection, task.agent)
     if order is not None:
         raise TaskOverError(revoked(order).detail)
-    for kind, name in vouchers:
+    for kind, name in named:
         kept = orders_table.find(connection, kind, name)
         if kept is not None:
             raise TaskOverError(revoked(kept.order).detail)
