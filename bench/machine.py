@@ -91,7 +91,7 @@ def _await_accept(process: subprocess.Popen[bytes], port: int, deadline: float, 
             raise Failed(f"exited with {process.returncode}: {tail(log)}")
         if time.perf_counter() > deadline:
             raise Failed(f"does not listen after {START_S:.0f} s: {tail(log)}")
-        time.sleep(0.002)
+        time.sleep(0.002)  # a program that begins to listen tells nobody
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

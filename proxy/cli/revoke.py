@@ -215,7 +215,7 @@ def _await(store: TaskStore, kept: Revoked) -> Told:
         silent = tuple(follower for follower in followers if follower.seq < kept.seq)
         if not silent or time.monotonic() >= until:
             return Told(kept, followers, silent, store.carried_out(kept.seq))
-        time.sleep(_LOOK_S)
+        time.sleep(_LOOK_S)  # sidecars answer through the file, which calls nobody back
 
 
 def _stop_for_silence(silent: tuple[Follower, ...]) -> None:

@@ -183,7 +183,7 @@ def _use_wal(connection: sqlite3.Connection) -> None:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
-            time.sleep(0.01)
+            time.sleep(0.01)  # it says that it is busy, and not when it no longer is
             continue
         if mode != "wal":
             raise sqlite3.OperationalError(f"the file system does not support WAL (journal mode {mode})")
