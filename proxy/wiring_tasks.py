@@ -13,7 +13,7 @@ from proxy.credential import placeholder
 from proxy.credential.placeholder import Holding
 from proxy.identity.claims import MAX_SESSION_S, SessionClaims
 from proxy.identity.jws import sign_session
-from proxy.identity.principal import UNOWNED_ENVIRONMENTS, Agent, Task
+from proxy.identity.principal import Agent, Task
 from proxy.identity.registry import Registry
 from proxy.identity.task import MAX_TASK_S, Manifest, flaw, make_task, manifest_bytes
 from proxy.policy.catalogue import Service
@@ -184,7 +184,7 @@ def _agent(registry: Registry, agent_id: str) -> Agent | Problem:
 
 
 def _unowned(agent: Agent) -> str | None:
-    if agent.environment in UNOWNED_ENVIRONMENTS or (agent.business_owner and agent.data_owner):
+    if not agent.unowned:
         return None
     return f"nobody answers for {agent.id}: name its business_owner and data_owner ({agent.environment})"
 

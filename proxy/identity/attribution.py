@@ -21,7 +21,6 @@ from proxy.identity.keyset import KeySet
 from proxy.identity.known import KnownAgents, KnownTasks
 from proxy.identity.presented import Presented
 from proxy.identity.principal import (
-    UNOWNED_ENVIRONMENTS,
     Agent,
     Evidence,
     Link,
@@ -243,10 +242,9 @@ def unowned(links: Sequence[Link]) -> Refusal | None:
 
 
 def _unanswered(agent: Agent) -> Refusal | None:
-    if agent.environment in UNOWNED_ENVIRONMENTS or (agent.business_owner and agent.data_owner):
+    if not agent.unowned:
         return None
-    owners = (("business owner", agent.business_owner), ("data owner", agent.data_owner))
-    lacking = " and no ".join(name for name, owner in owners if not owner)
+    lacking = " and no ".join(agent.missing_owners).replace("_", " ")
     return Refusal(
         Code.AGENT_UNOWNED, f"{agent.id} has no {lacking}, and in {agent.environment} nothing leaves without"
     )

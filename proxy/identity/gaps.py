@@ -3,7 +3,7 @@
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
-from proxy.identity.principal import UNOWNED_ENVIRONMENTS, Agent, Method
+from proxy.identity.principal import Agent, Method
 from proxy.identity.registry import Registry
 from proxy.problems import Problem
 
@@ -19,18 +19,17 @@ class Gap:
     @property
     def refused(self) -> bool:
         """Whether the agent may not call because of it."""
-        return self.agent.environment not in UNOWNED_ENVIRONMENTS
+        return self.agent.unowned
 
 
 def gaps(registry: Registry) -> list[Gap]:
     """Every agent that has no business owner or no data owner, in the order of the file."""
     found = []
     for agent in registry:
-        owners = {"business_owner": agent.business_owner, "data_owner": agent.data_owner}
-        missing = tuple(name for name, owner in owners.items() if not owner)
+        missing = agent.missing_owners
         if missing:
             words = f"{agent.id} has no {' and no '.join(missing)}"
-            if agent.environment not in UNOWNED_ENVIRONMENTS:
+            if agent.unowned:
                 words += f": in {agent.environment} its calls are refused"
             found.append(Gap(agent, missing, registry.problem(agent.id, (), words)))
     return found

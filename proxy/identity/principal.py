@@ -58,6 +58,17 @@ class Agent:
     purpose: str = ""
     ceiling: Ceiling = NO_CEILING
 
+    @property
+    def missing_owners(self) -> tuple[str, ...]:
+        """Which of ``business_owner`` and ``data_owner`` nobody is."""
+        owners = (("business_owner", self.business_owner), ("data_owner", self.data_owner))
+        return tuple(name for name, owner in owners if not owner)
+
+    @property
+    def unowned(self) -> bool:
+        """Whether it may not call, because an owner is missing where there has to be one."""
+        return self.environment not in UNOWNED_ENVIRONMENTS and bool(self.missing_owners)
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
