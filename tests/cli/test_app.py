@@ -129,9 +129,13 @@ async def test_an_interrupt_is_one_line(gatepass, tmp_path):
     # reading a configuration from a pipe that nobody writes waits until somebody interrupts it
     process = await gatepass.start("task", "list", "--config", slow)
     writer = await asyncio.to_thread(open, slow, "wb")  # returns once the other side is reading
-    process.send_signal(signal.SIGINT)
-    writer.close()  # Python only notes a signal that comes just before it begins to read, and reads on
-    done = await gatepass.end(process)
+    ending = asyncio.ensure_future(gatepass.end(process))
+    with writer:
+        while not ending.done():
+            # Python only notes a signal that comes just before it begins to read, and reads on: then another
+            process.send_signal(signal.SIGINT)
+            await asyncio.wait([ending], timeout=2)
+    done = await ending
     assert (done.status, done.out, done.err) == (130, "", "gatepass: interrupted\n")
 
 
