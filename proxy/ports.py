@@ -13,6 +13,8 @@ from proxy.credential.secret import Secret
 from proxy.errors import Refusal
 from proxy.identity.keyset import KeySet
 from proxy.identity.principal import Principal, Task
+from proxy.policy.approval import Approval, Asked, Declined, Waiting
+from proxy.policy.decision import Question, Ruling
 
 
 class LogUnavailable(Exception):
@@ -107,6 +109,33 @@ class Desk(Protocol):
 
     async def answer(self, principal: Principal, ask: Ask) -> Answer | Refusal:
         """Serve one request of an attributed caller. Its record is durable."""
+        ...
+
+
+class Approvals(Protocol):
+    """The queue of held requests, and what people have said of them."""
+
+    async def redeem(self, asked: Asked) -> Approval | Declined | None:
+        """Take one use of an approval of exactly this request, durably; None if there is none (any more).
+
+        Never raises: if it cannot be looked up there is none.
+        """
+        ...
+
+    async def file(self, asked: Asked) -> Waiting | Refusal:
+        """Queue a request for a person, or find it queued already; APPROVALS_FULL if too many wait."""
+        ...
+
+    async def answered(self, waiting: Waiting, seconds: float) -> bool:
+        """Wait until a person has answered, for so long at most; whether that was so."""
+        ...
+
+
+class RemotePdp(Protocol):
+    """A policy decision point elsewhere (OPA, AuthZEN)."""
+
+    async def decide(self, question: Question) -> Ruling:
+        """Ask it. Never raises: whatever fails, and no answer in time, is a Deny with PDP_UNAVAILABLE."""
         ...
 
 

@@ -216,6 +216,51 @@ class ControlSettings(Model):
     operators: tuple[Operator, ...] = ()
 
 
+class RemoteEngine(Model):
+    """A policy decision point that is asked instead of Cedar. ``token`` is a file with a bearer token."""
+
+    kind: Literal["opa", "authzen"]
+    url: Annotated[str, Field(pattern=r"^https?://[!-~]+$", max_length=2_000)]
+    timeout: Annotated[float, Field(gt=0, le=60)] = 2
+    token: str | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _secure(cls, value: str) -> str:
+        if not value.startswith("https://") and not _LOCAL.match(value):
+            raise ValueError("an https URL, or http on this machine")
+        return value
+
+
+class PolicySettings(Model):
+    """How the rules are kept and applied.
+
+    ``reload`` is how often they are looked at for changes. ``shadow`` is a second directory of rules that
+    is decided too and never enforced. ``signer`` is the minisign public key that must have signed them.
+    ``content`` is how many octets of a request rules may read.
+    """
+
+    reload: Seconds = 1
+    shadow: str | None = None
+    signer: Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]{56}$")] | None = None
+    content: Annotated[int, Field(ge=1_024, le=64 * 1_048_576)] = 1_048_576
+    engine: RemoteEngine | None = None
+
+
+class ApprovalSettings(Model):
+    """Calls that wait for a person: how long a call is kept waiting, and how many may wait for one agent.
+
+    An unanswered request leaves the queue after ``expires``. With ``separate_owner`` the owners of the
+    agents concerned may not approve. ``link`` is where a person answers, shown to the agent.
+    """
+
+    wait: Annotated[float, Field(ge=0, le=3_600)] = 20
+    expires: Annotated[int, Field(ge=10, le=7 * 86_400)] = 3_600
+    queue: Annotated[int, Field(ge=1, le=1_000)] = 20
+    separate_owner: bool = False
+    link: Annotated[str, Field(pattern=r"^https?://[!-~]+$", max_length=500)] | None = None
+
+
 class Settings(Model):
     """Everything in ``gatepass.yaml``."""
 
@@ -227,5 +272,7 @@ class Settings(Model):
     log: LogSettings = LogSettings()
     identity: IdentitySettings = IdentitySettings()
     control: ControlSettings = ControlSettings()
+    policy: PolicySettings = PolicySettings()
+    approvals: ApprovalSettings = ApprovalSettings()
     drain: Seconds = 20
     correlation_header: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")] | None = None

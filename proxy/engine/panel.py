@@ -10,6 +10,8 @@ from proxy.errors import Code, Refusal
 from proxy.http.canonical import Target
 from proxy.identity.budget import Spending
 from proxy.identity.principal import Link, Principal
+from proxy.policy.catalogue import classify
+from proxy.policy.content import Act
 from proxy.policy.decision import Deny, Pdp, Question, RequestFacts, Ruling
 
 
@@ -54,7 +56,9 @@ class Panel:
         self._spending.charge(principal.chain, octets)
 
     def _ask(self, link: Link, method: str, target: Target, facts: RequestFacts) -> Ruling:
-        return self._pdp.decide(Question(link.agent, link.task, link.right, method, target, facts))
+        service = self._pdp.site(target.origin).service
+        act = Act(classify(service, method, target.path.text))
+        return self._pdp.decide(Question(link.agent, link.task, link.right, method, target, facts, act))
 
 
 def _not_for(link: Link, refusal: Refusal) -> Refusal:

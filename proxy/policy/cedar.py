@@ -20,10 +20,10 @@ from proxy.http.canonical import Origin
 from proxy.identity.principal import Agent
 from proxy.policy import document
 from proxy.policy.bundle import digest
-from proxy.policy.catalogue import classify
-from proxy.policy.decision import Allow, Deny, Question, Ruling
+from proxy.policy.decision import Allow, Deny, Question, Ruling, Site
 from proxy.policy.document import Parts
 from proxy.policy.load import LoadedRules, check_rules
+from proxy.policy.needs import NOTHING
 from proxy.problems import Problem
 
 ENGINE = f"cedarpy/{version('cedarpy')}"
@@ -75,11 +75,19 @@ class RuleSet:
 
     # -- decisions --
 
+    def site(self, origin: Origin) -> Site:
+        """See ``Pdp``."""
+        return Site(self.catalogue.find(origin), NOTHING)
+
+    def could(self, question: Question) -> bool:
+        """See ``Pdp``."""
+        return not isinstance(self.decide(question).decision, Deny)
+
     def decide(self, question: Question) -> Ruling:
         """Decide. Whatever goes wrong is a Deny with POLICY_ERROR; never raises."""
         origin, path = question.target.origin, question.target.path.text
         service = self.catalogue.find(origin)
-        action = classify(service, question.method, path).id
+        action = question.act.operation.id
         text = _NOTHING  # what is recorded if the question cannot even be written down
         try:
             entities = self._cached if len(path) <= _MAX_CACHED_PATH else self._entities

@@ -103,10 +103,10 @@ def context(question: Question) -> bytes:
     The scopes are those of the right, not of the task's manifest: what a parent did not have, and what
     an agent's ceiling cuts off, no policy sees.
     """
-    task, facts = question.task, question.facts
+    task, facts = question.task, question.request
     return canonical(
         {
-            "approved": False,
+            "approved": question.approved,
             "request": {
                 "content_type": redact(facts.content_type),
                 "has_body": facts.has_body,

@@ -3,10 +3,11 @@
 It is chosen by whoever wires the parts, never fallen back to; an empty rule set denies.
 """
 
+from proxy.http.canonical import Origin
 from proxy.policy import document
 from proxy.policy.bundle import digest
-from proxy.policy.decision import Allow, Pdp, Question, Ruling
-from proxy.policy.operation import by_method
+from proxy.policy.decision import Allow, Pdp, Question, Ruling, Site
+from proxy.policy.needs import NOTHING
 
 RULE = "observe"
 _NO_RULES = digest({})
@@ -15,8 +16,14 @@ _NO_RULES = digest({})
 class _Observe:
     """See the module."""
 
+    def site(self, origin: Origin) -> Site:  # noqa: ARG002 - it is the same everywhere
+        return Site(None, NOTHING)
+
+    def could(self, question: Question) -> bool:  # noqa: ARG002 - everything could
+        return True
+
     def decide(self, question: Question) -> Ruling:
-        target, action = question.target, by_method(question.method).id
+        target, action = question.target, question.act.operation.id
         parts = document.parts(question.agent, target.origin, target.path.text, None, target.origin.host.name)
         text = parts.document(document.uid("Action", action), document.context(question))
         return Ruling(Allow((RULE,)), text, None, action, _NO_RULES, RULE, observed=True)

@@ -13,6 +13,7 @@ from itertools import zip_longest
 
 from proxy.errors import Refusal
 from proxy.http.canonical import parse_path
+from proxy.policy.fact import Condition, Dialect, FactField, Selector
 
 
 class Group(StrEnum):
@@ -77,12 +78,21 @@ def parse_template(text: str) -> Template:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One thing a service does. ``id`` is what rules and records call it: ``service.operation``."""
+    """One thing a service does. ``id`` is what rules and records call it: ``service.operation``.
+
+    It is named by ``methods`` and ``template``, or by ``selector`` where something else than REST is
+    spoken; ``when`` narrows it further. ``facts`` are the fields that rules may read, ``llm`` says that it
+    is a call to a language model.
+    """
 
     id: str
     group: Group
     methods: tuple[str, ...] = ()
     template: Template | None = None
+    selector: Selector | None = None
+    when: tuple[Condition, ...] = ()
+    facts: tuple[FactField, ...] = ()
+    llm: Dialect | None = None
 
 
 _BY_GROUP = {group: Operation(f"http.{group}", group) for group in Group}

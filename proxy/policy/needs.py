@@ -1,0 +1,24 @@
+"""What the rules for one service can read of a call, so that nothing else has to be looked at.
+
+A member that no policy of a slice can read is neither computed nor evaluated nor, if it stands in the
+content, waited for: the content streams through untouched.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """``request``: members of ``context.request``; ``facts``: groups of ``context.facts``.
+
+    ``approval``: some policy reads ``context.approved``. ``content``: some permit carries an obligation
+    that changes the content.
+    """
+
+    request: frozenset[str]
+    facts: frozenset[str]
+    approval: bool
+    content: bool
+
+
+NOTHING = Needs(frozenset(), frozenset(), approval=False, content=False)
