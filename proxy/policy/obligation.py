@@ -1,4 +1,4 @@
-"""Obligations (XACML): what has to be done with a call that is allowed, on the word of the permits that spoke.
+"""Obligations (XACML): what has to be done with a call that is allowed, on the word of its permits.
 
 They are annotations of a permit; all permits that determine a decision are heard, and their obligations
 add up. An obligation that cannot be met refuses the call (OBLIGATION_UNMET).

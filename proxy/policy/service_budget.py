@@ -36,7 +36,7 @@ class ServiceBudget:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a model costs, in millionths of the currency for a million tokens. ``model`` may end with ``*``."""
+    """What a model costs a million tokens, in millionths of the currency. ``model`` may end with ``*``."""
 
     model: str
     input: int
