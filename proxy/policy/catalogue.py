@@ -6,24 +6,33 @@ shorter one. Scheme and port belong to it: ``http://api.example.com`` is not the
 on ``https``.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal
 
 from proxy.credential.binding import Binding
 from proxy.http.canonical import HostKind, Origin
-from proxy.policy.operation import Classifier, Operation, by_method
+from proxy.policy.builtin_operations import builtin_operations
+from proxy.policy.fact import Protocol
+from proxy.policy.matching import Endpoints, Matched, RestTable, Selectors
+from proxy.policy.operation import UNCATALOGUED, Group, Operation, by_method
+from proxy.policy.service_budget import Price, ServiceBudget
+from proxy.policy.template import Template
 
 Sensitivity = Literal["public", "internal", "confidential", "restricted"]
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
     """One upstream API. ``operations`` have ids of the form ``name.operation``.
 
-    ``classifier`` is made from ``operations``.
+    ``protocol`` is spoken at every path but those of ``endpoints``. ``persisted_queries`` are the GraphQL
+    documents that may be called by the SHA-256 (hex) of their text. The private tables are made from
+    the rest.
 
-    :raises ValueError: if two operations match the same requests.
+    :raises ValueError: if two operations, or two endpoints, match the same requests.
     """
 
     name: str
@@ -37,19 +46,70 @@ class Service:
     operations: tuple[Operation, ...]
     credential: Binding | None
     encoded_slash: bool = False  # paths may hold %2F, as data inside a segment
-    classifier: Classifier = field(init=False, compare=False, repr=False)
+    protocol: Protocol = Protocol.REST
+    endpoints: tuple[tuple[Template, Protocol], ...] = ()
+    budgets: tuple[ServiceBudget, ...] = ()
+    prices: tuple[Price, ...] = ()
+    persisted_queries: Mapping[str, str] = field(default_factory=lambda: _NONE, hash=False)
+    _rest: RestTable = field(init=False, compare=False, repr=False)
+    _selectors: Selectors = field(init=False, compare=False, repr=False)
+    _endpoints: Endpoints = field(init=False, compare=False, repr=False)
+    _builtin: Mapping[str, Operation] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "classifier", Classifier(self.operations))
+        object.__setattr__(self, "_rest", RestTable(self.operations))
+        object.__setattr__(self, "_selectors", Selectors(self.operations))
+        object.__setattr__(self, "_endpoints", Endpoints(self.endpoints, self.protocol))
+        object.__setattr__(self, "_builtin", builtin_operations(self.name, self.protocols))
 
     def origins(self) -> Iterable[tuple[str, int, str]]:
         """Every (scheme, port, host pattern) that is this service."""
         return ((scheme, port, host) for scheme in self.schemes for port in self.ports for host in self.hosts)
 
+    @property
+    def protocols(self) -> frozenset[Protocol]:
+        """Everything that is spoken somewhere at this service."""
+        return frozenset({self.protocol, *(spoken for _, spoken in self.endpoints)})
+
+    @property
+    def all_operations(self) -> tuple[Operation, ...]:
+        """The declared operations, then the built-in ones of the protocols that are spoken."""
+        return (*self.operations, *self._builtin.values())
+
+    def protocol_at(self, path: str) -> Protocol:
+        """What is spoken at a canonical path."""
+        return self._endpoints.at(path)
+
+    def rest_candidates(self, method: str, path: str) -> Matched | None:
+        """The REST operations that ``method`` on a canonical path may be; None if there are none."""
+        return self._rest.match(method, path)
+
+    def select(self, protocol: Protocol, key: str) -> Operation | None:
+        """The declared operation that ``key`` (see ``Selector``) names, or None."""
+        return self._selectors.find(protocol, key)
+
+    def builtin(self, name: str) -> Operation:
+        """A built-in operation by its name without the service's: ``http.read``, ``mcp.session``.
+
+        :raises KeyError: if there is none, because its protocol is not spoken here.
+        """
+        return self._builtin[name]
+
+    def by_method(self, method: str) -> Operation:
+        """What a REST request does that no operation matches: ``SERVICE.http.GROUP``."""
+        return self._builtin[f"http.{by_method(method).group}"]
+
 
 def classify(service: Service | None, method: str, path: str) -> Operation:
-    """What ``method`` on the canonical ``path`` does: an operation of ``service``, else by its method."""
-    return (service.classifier.match(method, path) if service is not None else None) or by_method(method)
+    """What a request does as far as method and canonical path tell, without looking at conditions.
+
+    An operation of ``service`` that has none, else its built-in one; ``http.GROUP`` without a service.
+    """
+    if service is None:
+        return by_method(method)
+    matched = service.rest_candidates(method, path)
+    last = None if matched is None else matched.candidates[-1].operation
+    return service.by_method(method) if last is None or last.when else last
 
 
 class Overlap(ValueError):
@@ -92,3 +152,10 @@ class Catalogue:
         """The service at ``origin``, or None if it is not catalogued."""
         found = self.locate(origin)
         return None if found is None else found[0]
+
+    def actions(self) -> frozenset[str]:
+        """Every name that ``Action::"..."`` may have: groups, services and operations."""
+        known = {*Group, *(operation.id for operation in UNCATALOGUED)}
+        for service in self.services:
+            known |= {service.name, *(operation.id for operation in service.all_operations)}
+        return frozenset(map(str, known))

@@ -9,7 +9,8 @@ from proxy.credential.binding import BasicSurface, Binding, HeaderSurface, Query
 from proxy.errors import Refusal
 from proxy.http.canonical import DEFAULT_PORT, parse_host
 from proxy.policy.catalogue import Sensitivity, Service
-from proxy.policy.operation import OF_METHOD, Group, Operation, parse_template
+from proxy.policy.operation import OF_METHOD, Group, Operation
+from proxy.policy.template import parse_template
 from proxy.problems import LoadedYaml, Problem, load_yaml, problems_of
 
 RESERVED = frozenset({"http", "gatepass"})  # they begin the names of actions and rules of our own

@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.policy.catalogue import Catalogue, Overlap, Service, classify
-from proxy.policy.operation import Group, Operation, parse_template
+from proxy.policy.operation import Group, Operation
+from proxy.policy.template import parse_template
 from tests.policy.worlds import target
 
 
@@ -73,7 +74,7 @@ def test_a_service_falls_back_to_the_method():
     read = Operation("s.get", Group.ADMIN, ("GET",), parse_template("/x"))
     one = service("s", "a.example.com", operations=(read,))
     assert classify(one, "GET", "/x") is read
-    assert classify(one, "GET", "/y").id == "http.read"
+    assert classify(one, "GET", "/y").id == "s.http.read"
     assert classify(None, "GET", "/x").id == "http.read"
 
 

@@ -2,7 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.policy.operation import Classifier, Group, Operation, ambiguous, by_method, parse_template
+from proxy.policy.matching import RestTable, ambiguous
+from proxy.policy.operation import Group, Operation, by_method
+from proxy.policy.template import parse_template
 
 
 def op(name, path, *methods):
@@ -28,7 +30,7 @@ def op(name, path, *methods):
     ],
 )
 def test_a_template_matches_segments(template, path, matches):
-    assert (Classifier([op("s.o", template)]).match("GET", path) is not None) is matches
+    assert (RestTable([op("s.o", template)]).match("GET", path) is not None) is matches
 
 
 @pytest.mark.parametrize(
@@ -63,7 +65,7 @@ def test_the_more_specific_operation_wins_whatever_the_order():
         op("s.deep", "/a/{x}/{r*}"),
     ]
     for ordered in (operations, operations[::-1]):
-        classifier = Classifier(ordered)
+        classifier = RestTable(ordered)
         found = [classifier.match("GET", path) for path in ("/a/b", "/a/c", "/a/", "/a/c/d", "/a/b/d")]
         assert [operation.id for operation in found if operation] == [
             "s.literal",
@@ -95,20 +97,20 @@ def test_ambiguous_templates_are_found(one, other, clash):
     assert (ambiguous(operations[::-1]) is not None) is clash
     if clash:
         with pytest.raises(ValueError, match=r"s\.one and s\.other"):
-            Classifier(operations)
+            RestTable(operations)
 
 
 def test_the_same_path_with_other_methods_is_no_clash_but_get_includes_head():
     assert ambiguous([op("s.a", "/a", "GET"), op("s.b", "/a", "POST")]) is None
     assert ambiguous([op("s.a", "/a", "GET"), op("s.b", "/a", "HEAD")]) is not None
-    head = Classifier([op("s.a", "/a", "GET")]).match("HEAD", "/a")
+    head = RestTable([op("s.a", "/a", "GET")]).match("HEAD", "/a")
     assert head is not None
     assert head.id == "s.a"
 
 
 def test_no_operations_match_nothing():
-    assert Classifier([]).match("GET", "/") is None
-    assert Classifier([op("s.a", "/a")]).match("POST", "/a") is None
+    assert RestTable([]).match("GET", "/") is None
+    assert RestTable([op("s.a", "/a")]).match("POST", "/a") is None
 
 
 @pytest.mark.parametrize(
@@ -137,4 +139,4 @@ def test_unless_ambiguous_the_answer_does_not_depend_on_the_order(templates, pat
     operations = [op(f"s.o{index}", text) for index, text in enumerate(templates)]
     if ambiguous(operations) is not None:
         return
-    assert Classifier(operations).match("GET", path) == Classifier(operations[::-1]).match("GET", path)
+    assert RestTable(operations).match("GET", path) == RestTable(operations[::-1]).match("GET", path)
