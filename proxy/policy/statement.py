@@ -12,12 +12,12 @@ from typing import NamedTuple
 import cedarpy
 import orjson
 
+from proxy.policy.annotations import Notes, parse_annotations
+from proxy.policy.obligation import Obligations
 from proxy.problems import Problem
 
 _TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|;', re.DOTALL)
 _SPACE = re.compile(r"(?:\s+|//[^\n]*(?:\n|\Z))*")
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
-_MAX_REASON = 500
 
 Json = dict[str, object]
 
@@ -31,15 +31,29 @@ class Reference(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One Cedar policy. ``reason`` is its ``@reason``, or ""; ``json`` its JSON form."""
+    """One Cedar policy. ``notes`` are its annotations, ``json`` its JSON form (EST)."""
 
-    id: str
+    notes: Notes
     effect: str
-    reason: str
     file: str
     line: int
     text: str
     json: Json
+
+    @property
+    def id(self) -> str:
+        """Its ``@id``."""
+        return self.notes.id
+
+    @property
+    def reason(self) -> str:
+        """Its ``@reason``, or ""."""
+        return self.notes.reason
+
+    @property
+    def obligations(self) -> Obligations:
+        """What its permit obliges gatepass to."""
+        return self.notes.obligations
 
     def references(self) -> set[Reference]:
         """Every entity the policy names."""
@@ -78,18 +92,18 @@ def _policy(file: str, line: int, text: str) -> Policy | Problem:
     if parsed["templates"] or len(parsed["staticPolicies"]) != 1:
         return Problem(file, line, "templates are not accepted; write the policy out")
     document: Json = next(iter(parsed["staticPolicies"].values()))
-    annotations = document.get("annotations")
-    notes = annotations if isinstance(annotations, dict) else {}
-    name, reason = notes.get("id") or "", notes.get("reason") or ""
-    if not name:
-        return Problem(file, line, 'a policy needs a name: @id("...")')
-    if _ID.fullmatch(name) is None:
-        return Problem(
-            file, line, f"@id {name!r}: letters, digits, dots, colons, hyphens and underscores only"
-        )
-    if not reason.isprintable() or len(reason) > _MAX_REASON:
-        return Problem(file, line, f"@reason is one line of at most {_MAX_REASON} characters")
-    return Policy(name, str(document["effect"]), reason, file, line, text, document)
+    effect = str(document["effect"])
+    notes = parse_annotations(_texts(document.get("annotations")), effect)
+    if isinstance(notes, str):
+        return Problem(file, line, notes)
+    return Policy(notes, effect, file, line, text, document)
+
+
+def _texts(annotations: object) -> dict[str, str]:
+    """The annotations of a policy's JSON form; one without a text (``@note``) has the empty one."""
+    if not isinstance(annotations, dict):
+        return {}
+    return {str(name): "" if text is None else str(text) for name, text in annotations.items()}
 
 
 def parse_policies(data: bytes, file: str) -> list[Policy | Problem]:
