@@ -6,6 +6,12 @@ content, waited for: the content streams through untouched.
 
 from dataclasses import dataclass
 
+REQUEST = frozenset({"content_type", "has_body", "method", "path", "query_keys", "time", "upgrade"})
+"""The members of ``context.request``."""
+
+FACTS = frozenset({"aws", "body", "graphql", "grpc", "input", "llm", "mcp", "path", "query"})
+"""The groups of ``context.facts``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Needs:
@@ -22,3 +28,4 @@ class Needs:
 
 
 NOTHING = Needs(frozenset(), frozenset(), approval=False, content=False)
+EVERYTHING = Needs(REQUEST, FACTS, approval=True, content=True)
