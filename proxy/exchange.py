@@ -14,6 +14,7 @@ class Step(Enum):
     OPENED = auto()  # a record id exists; from here on every end is recorded
     ATTRIBUTED = auto()  # we know the principal
     DECIDED = auto()  # the PDP has spoken
+    HELD = auto()  # it is left to a person; the PDP speaks again
     RECORDED = auto()  # the decision is durable in the log
     CREDENTIALED = auto()  # placeholders have been swapped
     FORWARDED = auto()  # bytes have left for upstream
@@ -26,7 +27,8 @@ class Step(Enum):
 NEXT: dict[Step, frozenset[Step]] = {
     Step.OPENED: frozenset({Step.ATTRIBUTED, Step.CLOSED}),
     Step.ATTRIBUTED: frozenset({Step.DECIDED, Step.CLOSED}),
-    Step.DECIDED: frozenset({Step.RECORDED, Step.CLOSED}),
+    Step.DECIDED: frozenset({Step.HELD, Step.RECORDED, Step.CLOSED}),
+    Step.HELD: frozenset({Step.DECIDED, Step.CLOSED}),
     Step.RECORDED: frozenset({Step.CREDENTIALED, Step.CLOSED}),
     Step.CREDENTIALED: frozenset({Step.FORWARDED, Step.CLOSED}),
     Step.FORWARDED: frozenset({Step.CLOSED}),

@@ -39,8 +39,8 @@ def make_desk(
             return Refusal(Code.DELEGATION_REFUSED, str(error))
         return Delegated(draft.task, office.token(draft.task), draft.placeholders, draft.variables)
 
-    def may(principal: Principal, method: bytes, url: str) -> May | Refusal:
-        verdict = judge.may(principal, method.decode("ascii"), url.encode("utf-8"))
+    async def may(principal: Principal, method: bytes, url: str) -> May | Refusal:
+        verdict = await judge.may(principal, method.decode("ascii"), url.encode("utf-8"))
         if isinstance(verdict, Refusal):
             return May.of(verdict)
         if verdict.refusal is not None:

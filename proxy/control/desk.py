@@ -54,7 +54,7 @@ class AgentDesk:
         self,
         *,
         delegate: Callable[[Principal, Wanted], Awaitable[Delegated | Refusal]],
-        may: Callable[[Principal, bytes, str], May | Refusal],
+        may: Callable[[Principal, bytes, str], Awaitable[May | Refusal]],
         blocked: Callable[[str], Sequence[Mapping[str, object]]],
         end: Callable[[Principal, str], Awaitable[int]],
         left: Callable[[Link], Budgets],
@@ -76,7 +76,7 @@ class AgentDesk:
             case "/whoami":
                 return _ok(self._whoami(principal))
             case "/may":
-                return self._judge(principal, dict(ask.parameters))
+                return await self._judge(principal, dict(ask.parameters))
             case "/blocked":
                 return _ok({"blocked": [dict(entry) for entry in self._blocked(principal.task.id)]})
             case "/delegate":
@@ -116,7 +116,7 @@ class AgentDesk:
         """What the caller can still use: the least of what is left along its chain."""
         return reduce(meet_budgets, map(self._left, principal.chain))
 
-    def _judge(self, principal: Principal, parameters: dict[str, str]) -> Answer | Refusal:
+    async def _judge(self, principal: Principal, parameters: dict[str, str]) -> Answer | Refusal:
         method, url = parameters.get("method", ""), parameters.get("url", "")
         if not _METHOD.fullmatch(method):
             return Refusal(Code.DESK_REQUEST, "name the method in capitals: /may?method=GET&url=https://...")
@@ -125,7 +125,7 @@ class AgentDesk:
                 Code.DESK_REQUEST,
                 "name the whole URL, percent-encoded: /may?method=GET&url=https%3A%2F%2F...",
             )
-        verdict = self._may(principal, method.encode(), url)
+        verdict = await self._may(principal, method.encode(), url)
         may = May.of(verdict) if isinstance(verdict, Refusal) else verdict
         why = {"code": may.code, "rule": may.rule, "detail": may.detail, "advice": may.advice}
         return _ok({"allowed": may.allowed, "why": why})

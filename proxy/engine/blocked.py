@@ -3,7 +3,8 @@
 from collections import deque
 from typing import NamedTuple
 
-from proxy.engine.facts import Seen, what
+from proxy.engine.facts import what
+from proxy.engine.seen import Seen
 from proxy.errors import Refusal
 
 _EACH = 50

@@ -12,12 +12,18 @@ from typing import TypeVar
 
 from proxy.credential import swap
 from proxy.engine import facts
+from proxy.engine.answering import Answering, answering
 from proxy.engine.blocked import Blocked
 from proxy.engine.caller import Caller
-from proxy.engine.facts import Outcome, Seen
-from proxy.engine.judge import Errand, Judge, Ready, Tunnel
+from proxy.engine.decide import Ready
+from proxy.engine.facts import Outcome
+from proxy.engine.intake import Intake
+from proxy.engine.judge import Errand, Judge, Tunnel
+from proxy.engine.outgoing import outgoing
+from proxy.engine.panel import Receipt
 from proxy.engine.pool import Key
 from proxy.engine.scribe import LOG_DOWN, Scribe
+from proxy.engine.seen import Seen, asked, shown
 from proxy.errors import Code, Refusal
 from proxy.exchange import Exchange, Step
 from proxy.http.canonical import Target
@@ -25,6 +31,7 @@ from proxy.http.guard import Guarded
 from proxy.http.message import Headers, RequestHead
 from proxy.identity.burst import Burst, Bursts
 from proxy.identity.principal import Principal
+from proxy.policy.service_budget import Used
 from proxy.ports import Clock, Credentials
 
 T = TypeVar("T")
@@ -58,6 +65,10 @@ class Admitted:
     key: Key
     opened_ns: int
     durable_ns: int
+    receipt: Receipt
+    content: bytes | None  # what is sent as the content, where it was read to decide
+    trailers: Headers  # that came behind that content
+    answering: Answering | None  # what has to be done with the answer
 
 
 @dataclass(slots=True)
@@ -103,18 +114,18 @@ class Enforcer:
     async def admit_tunnel(self, caller: Caller, head: RequestHead) -> Tunnel | Refused:
         """Judge a CONNECT."""
         exchange, seen = self._scribe.open(), Seen(caller.peer, method="CONNECT", version=head.version)
-        seen.authority = facts.asked(head.target)
+        seen.authority = asked(head.target)
         verdict = await self._judged(exchange, seen, self._judge.tunnel(exchange, seen, caller, head))
         if isinstance(verdict, Tunnel):
             return verdict
         return await self._turn_away(exchange, seen, caller, verdict)
 
-    async def admit(self, caller: Caller, head: RequestHead, prefix: bytes) -> Admitted | Called | Refused:
-        """Judge one request. ``prefix`` is what of its body has already arrived."""
+    async def admit(self, caller: Caller, head: RequestHead, intake: Intake) -> Admitted | Called | Refused:
+        """Judge one request. ``intake`` is where its content comes from."""
         opened = self._clock.mono_ns()
         exchange, seen = self._scribe.open(), Seen(caller.peer, method=head.method, version=head.version)
-        seen.authority = facts.asked(head.target)
-        judging = self._judge.request(exchange, seen, caller, head, prefix)
+        seen.authority = asked(head.target)
+        judging = self._judge.request(exchange, seen, caller, head, intake)
         verdict = await self._judged(exchange, seen, judging)
         if isinstance(verdict, Refusal):
             return await self._turn_away(exchange, seen, caller, verdict)
@@ -125,7 +136,7 @@ class Enforcer:
         durable = self._clock.mono_ns()
         if isinstance(verdict, Errand):
             return Called(exchange, verdict.principal, head.method, verdict, opened, durable)
-        admitted = _admitted(exchange, verdict, head, opened, durable)
+        admitted = _admitted(exchange, verdict, head, intake, opened, durable)
         try:
             refusal = await self._guarded(self._equip(admitted, verdict))
         except asyncio.CancelledError:
@@ -169,6 +180,7 @@ class Enforcer:
             if isinstance(swapped, Refusal):
                 return swapped
             admitted.headers, admitted.request_target = swapped
+        admitted.headers = outgoing(admitted.headers, ready)
         # Recording and fetching took time, and a connection is cut only once it is known whose it is.
         return self._judge.over(ready.principal)
 
@@ -179,7 +191,7 @@ class Enforcer:
         exchange.advance(Step.CLOSED)
         if failure is LOG_DOWN:
             return Refused(LOG_DOWN, "", seen.principal)
-        told = failure or replace(refusal, detail=facts.shown(refusal.detail))  # it may quote what was sent
+        told = failure or replace(refusal, detail=shown(refusal.detail))  # it may quote what was sent
         self._blocked.note(seen, told, exchange.id, self._clock.wall_ns())
         return Refused(told, exchange.id, seen.principal)
 
@@ -196,7 +208,7 @@ class Enforcer:
         exchange.advance(Step.CLOSED)
         record_id = self._bursts.record_of(source)
         await asyncio.sleep(wait)
-        told = replace(refusal, detail=facts.shown(refusal.detail), retry_after=60)
+        told = replace(refusal, detail=shown(refusal.detail), retry_after=60)
         return Refused(told, self._bursts.record_of(source) or record_id)
 
     def sweep(self) -> None:
@@ -221,7 +233,8 @@ class Enforcer:
         """Record how a call ended; exactly once, and without waiting for the disk."""
         call.exchange.advance(Step.CLOSED)
         if isinstance(call, Admitted):
-            self._judge.charge(call.principal, ended.up + ended.down)
+            used = replace(ended.used or Used(), octets=ended.up + ended.down)
+            ended.cost = self._judge.charge(call.principal, call.receipt, used)
         what = facts.outcome(
             ended, opened_ns=call.opened_ns, durable_ns=call.durable_ns, now_ns=self._clock.mono_ns()
         )
@@ -241,7 +254,9 @@ class Enforcer:
         await self._scribe.settled()
 
 
-def _admitted(exchange: Exchange, ready: Ready, head: RequestHead, opened: int, durable: int) -> Admitted:
+def _admitted(
+    exchange: Exchange, ready: Ready, head: RequestHead, intake: Intake, opened: int, durable: int
+) -> Admitted:
     credential = ready.plan.binding.service if ready.plan is not None else ""
     return Admitted(
         exchange=exchange,
@@ -255,4 +270,10 @@ def _admitted(exchange: Exchange, ready: Ready, head: RequestHead, opened: int, 
         key=Key(ready.principal.agent.id, credential, ready.target.origin),
         opened_ns=opened,
         durable_ns=durable,
+        receipt=ready.receipt,
+        content=ready.content,
+        trailers=intake.trailers,
+        answering=answering(
+            ready.watch, ready.keep, ready.obligations.max_response, len(ready.content or b"")
+        ),
     )

@@ -11,19 +11,21 @@ from proxy.engine import desk, reply
 from proxy.engine.caller import Caller
 from proxy.engine.census import Census
 from proxy.engine.enforce import Called, Enforcer, Refused
-from proxy.engine.facts import Outcome, Seen
+from proxy.engine.facts import Outcome
 from proxy.engine.head import HeadTooLarge, MalformedHead, Reading, parse_request
+from proxy.engine.intake import Intake
 from proxy.engine.intercept import Spoken, sniff
 from proxy.engine.judge import Tunnel
 from proxy.engine.leaf_cache import LeafCache
 from proxy.engine.pool import Pool
 from proxy.engine.relay import Transfer, relay
 from proxy.engine.response import Patience
+from proxy.engine.seen import Seen
 from proxy.engine.wire import Wire
 from proxy.engine.wire_error import Cut, Expired, WireError
 from proxy.errors import Code, Refusal
 from proxy.http.canonical import Origin
-from proxy.http.message import RequestHead, tokens
+from proxy.http.message import RequestHead
 from proxy.identity.principal import Principal
 from proxy.ports import Clock, Desk
 
@@ -62,6 +64,7 @@ class Connection:
         self._principal: Principal | None = None
         self._tunnel: Tunnel | None = None
         self._record: Refused | None = None  # a refusal of the whole tunnel, already recorded
+        self._intake: Intake | None = None  # of the last request
         self._over: Refusal | None = None  # why it was cut
         self._called: Called | None = None  # a call to the desk that is being served
 
@@ -96,6 +99,8 @@ class Connection:
     def stop(self) -> None:
         """Take no further request; close at once if none is running."""
         self.stopping = True
+        if self._intake is not None:
+            self._intake.stopping = True
         if not self.busy:
             self._wire.fail(Cut)
 
@@ -156,9 +161,11 @@ class Connection:
 
     async def _request(self, head: RequestHead) -> bool:
         terms = self._terms
-        admitted = await terms.enforcer.admit(self._caller, head, self._reading.rest)
+        self._intake = intake = Intake(self._reading, terms.patience.downstream_idle)
+        admitted = await terms.enforcer.admit(self._caller, head, intake)
         if isinstance(admitted, Refused):
-            return await self._say(admitted, head.method, keep=_can_continue(head))
+            keep = reply.can_continue(head, whole=intake.content is not None)
+            return await self._say(admitted, head.method, keep=keep)
         agent = admitted.principal.agent.id
         counted = self._principal is not None and self._principal.agent.id == agent
         crowded = None if counted else self._crowded(agent)
@@ -177,7 +184,8 @@ class Connection:
         finally:
             self._transfer = None
         if isinstance(kept, Refused):
-            return await self._say(kept, head.method, keep=_can_continue(head))
+            keep = reply.can_continue(head, whole=intake.content is not None)
+            return await self._say(kept, head.method, keep=keep)
         if not kept:
             await reply.linger(self._wire, terms.now)
         return kept
@@ -194,7 +202,7 @@ class Connection:
             self._called = None
         self._wire.deadline = None
         if isinstance(answer, Refused):
-            return await self._say(answer, head.method, keep=_can_continue(head))
+            return await self._say(answer, head.method, keep=reply.can_continue(head))
         self._wire.write(answer)
         keep = called.errand.guarded.keep_alive and not self.stopping and self._over is None
         if not keep:
@@ -212,7 +220,7 @@ class Connection:
             )
         tunnel = await terms.enforcer.admit_tunnel(self._caller, head)
         if isinstance(tunnel, Refused):
-            return await self._say(tunnel, "CONNECT", keep=_can_continue(head))
+            return await self._say(tunnel, "CONNECT", keep=reply.can_continue(head))
         crowded = self._crowded(tunnel.principal.agent.id)
         if crowded is not None:
             return await self._say(
@@ -283,13 +291,3 @@ class Connection:
             self._wire.deadline = self._terms.now() + self._terms.patience.downstream_idle
             await self._wire.drain()
         return keep
-
-
-def _can_continue(head: RequestHead) -> bool:
-    """After a refusal the connection goes on only if the agent wants it to and no body is in the way."""
-    names = {name.lower() for name, _ in head.headers}
-    if names & {b"content-length", b"transfer-encoding", b"upgrade"}:
-        return False
-    if b"close" in tokens(head.headers, b"connection"):
-        return False
-    return head.version == "1.1" or head.method == "CONNECT"

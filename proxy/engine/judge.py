@@ -1,32 +1,30 @@
-"""The steps of one call up to its decision: attributed, canonical, bound to its placeholder, decided.
+"""The steps of one call up to its decision: attributed, canonical, bound for somewhere; then ``decide``.
 
 Nothing here has an effect: no look-up, no credential, no byte leaves. The order of the questions is
-also the order of precedence of their refusals: identity, form, origin, destination, placeholder, policy,
-grant, budget.
+also the order of precedence of their refusals: identity, form, origin, destination, content, placeholder,
+policy, grant, budget.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
-from proxy.credential import placeholder, swap
-from proxy.credential.swap import NoSwap, Plan
 from proxy.engine.caller import Caller, Doorman
+from proxy.engine.decide import Decider, Ready
 from proxy.engine.destination import Destinations
-from proxy.engine.facts import Seen, trace_parent
-from proxy.engine.panel import Panel, Verdict
+from proxy.engine.intake import Intake
+from proxy.engine.panel import Panel, Receipt, Verdict
+from proxy.engine.seen import Seen, trace_parent
 from proxy.errors import Code, Refusal
 from proxy.exchange import Exchange, Step
 from proxy.http.canonical import Host, Origin, Target, parse_connect, parse_target, query_pairs
-from proxy.http.chunked import ChunkedDecoder
 from proxy.http.guard import METHODS, Guarded, guard_request
-from proxy.http.message import Chunked, Framing, Headers, Length, NoBody, RequestHead, first, values
+from proxy.http.message import Headers, RequestHead, values
 from proxy.identity.attribution import Unfit
 from proxy.identity.presented import Presented, presented
 from proxy.identity.principal import Principal
-from proxy.policy.catalogue import Service
-from proxy.policy.decision import RequestFacts
-from proxy.ports import Clock, Tasks
+from proxy.policy.decision import Pdp
+from proxy.policy.service_budget import Used
 
 DESK_HOST, DESK_PORT = "gatepass.internal", 80
 
@@ -39,16 +37,6 @@ class Tunnel:
     host: Host
     port: int
     presented: Presented | None
-
-
-class Ready(NamedTuple):
-    """A call that policy allows: what is to be recorded, then credentialed, then sent."""
-
-    principal: Principal
-    target: Target
-    guarded: Guarded
-    service: Service | None
-    plan: Plan | None
 
 
 class Errand(NamedTuple):
@@ -68,20 +56,23 @@ class Judge:
         *,
         doorman: Doorman,
         panel: Panel,
-        tasks: Tasks,
+        decider: Decider,
+        rules: Callable[[], Pdp],
         destinations: Destinations,
-        clock: Clock,
         header_count: int,
         header_line: int,
         target: int,
         encoded_slash: Callable[[Origin], bool],
     ) -> None:
-        """``encoded_slash`` says whether paths at an origin may hold ``%2F``, as data inside a segment."""
+        """``rules`` are those in force; one call is judged by one rule set, also if they change meanwhile.
+
+        ``encoded_slash`` says whether paths at an origin may hold ``%2F``, as data inside a segment.
+        """
         self._doorman = doorman
         self._panel = panel
-        self._tasks = tasks
+        self._decider = decider
+        self._rules = rules
         self._destinations = destinations
-        self._clock = clock
         self._header_count = header_count
         self._header_line = header_line
         self._target = target
@@ -107,9 +98,9 @@ class Judge:
         return Tunnel(principal, *asked, token if isinstance(token, Presented) else None)
 
     async def request(
-        self, exchange: Exchange, seen: Seen, caller: Caller, head: RequestHead, prefix: bytes
+        self, exchange: Exchange, seen: Seen, caller: Caller, head: RequestHead, intake: Intake
     ) -> Ready | Errand | Refusal:
-        """Judge one request; ``prefix`` is what has arrived after its head."""
+        """Judge one request; ``intake`` is where its content comes from."""
         principal = await self._attribute(exchange, seen, caller, head.headers)
         if isinstance(principal, Refusal):
             return principal
@@ -138,9 +129,9 @@ class Judge:
         refusal = self._destination(target.origin.host, target.origin.port)
         if refusal is not None:
             return refusal
-        return self._decide(exchange, seen, principal, guarded, target, prefix)
+        return await self._decider.decide(exchange, seen, self._rules(), principal, guarded, target, intake)
 
-    def may(self, principal: Principal, method: str, url: bytes) -> Verdict | Refusal:
+    async def may(self, principal: Principal, method: str, url: bytes) -> Verdict | Refusal:
         """What a request without body would be answered, now; nothing is taken from any budget."""
         if method not in METHODS or method == "CONNECT":
             return Refusal(Code.METHOD_UNSUPPORTED, "relayed are " + " ".join(sorted(METHODS)))
@@ -153,89 +144,10 @@ class Judge:
         pairs = query_pairs(target.query)
         if refusal is not None or isinstance(pairs, Refusal):
             return refusal or cast("Refusal", pairs)
-        now = self._clock.wall_ns() // 1_000_000_000
-        facts = RequestFacts(
-            has_body=False,
-            content_type="",
-            query_keys=tuple(name for name, _ in pairs),
-            upgrade="",
-            time=now,
-        )
-        verdict = self._panel.judge(principal, method, target, facts)
-        if verdict.refusal is None:
-            spent = self._panel.take(principal)
-            if spent is not None:
-                return spent
-            self._panel.give_back(principal)
-        return verdict
+        return await self._decider.may(self._rules(), principal, method, target, pairs)
 
     def _destination(self, host: Host, port: int) -> Refusal | None:
         return _NOT_THE_DESK if host.name == DESK_HOST else self._destinations.check(host, port)
-
-    def _decide(
-        self,
-        exchange: Exchange,
-        seen: Seen,
-        principal: Principal,
-        guarded: Guarded,
-        target: Target,
-        prefix: bytes,
-    ) -> Ready | Refusal:
-        pairs = query_pairs(target.query)
-        if isinstance(pairs, Refusal):
-            return pairs
-        seen.query_keys = tuple(name for name, _ in pairs)
-        verdict = self._panel.judge(principal, seen.method, target, self._facts(seen, guarded))
-        seen.ruling, seen.above = verdict.ruling, verdict.above
-        exchange.advance(Step.DECIDED)
-        service = verdict.ruling.service
-        plan = self._plan(seen, principal, guarded, target, service, prefix)
-        if isinstance(plan, Refusal):
-            return plan
-        refusal = verdict.refusal or self._panel.take(principal)
-        return refusal or Ready(principal, target, guarded, service, plan)
-
-    def _facts(self, seen: Seen, guarded: Guarded) -> RequestFacts:
-        content_type = first(guarded.forward, b"content-type") or b""
-        return RequestFacts(
-            has_body=not isinstance(guarded.framing, NoBody),
-            content_type=content_type.partition(b";")[0].strip().lower().decode("ascii", "replace"),
-            query_keys=seen.query_keys,
-            upgrade=guarded.upgrade,
-            time=self._clock.wall_ns() // 1_000_000_000,
-        )
-
-    def _plan(
-        self,
-        seen: Seen,
-        principal: Principal,
-        guarded: Guarded,
-        target: Target,
-        service: Service | None,
-        prefix: bytes,
-    ) -> Plan | Refusal | None:
-        """Which placeholder is to be swapped where; a placeholder anywhere else is a refusal."""
-        if prefix and placeholder.find(_body_of(prefix, guarded.framing)):
-            return BODY_PLACEHOLDER
-        plan = swap.plan(
-            guarded.forward,
-            target,
-            service_name=None if service is None else service.name,
-            binding=None if service is None else service.credential,
-            task_id=principal.task.id,
-            holding=self._tasks.holding,
-        )
-        if isinstance(plan, NoSwap):
-            return None
-        if isinstance(plan, Plan):
-            seen.credential = {
-                "placeholder_sha256": plan.holding.placeholder_sha256,
-                "service": plan.holding.service,
-                "provider": plan.binding.provider,
-                "name": plan.binding.name,
-                "surface": plan.surface,
-            }
-        return plan
 
     async def _attribute(
         self, exchange: Exchange, seen: Seen, caller: Caller, headers: Headers
@@ -249,9 +161,9 @@ class Judge:
             exchange.advance(Step.ATTRIBUTED)
         return found
 
-    def charge(self, principal: Principal, octets: int) -> None:
+    def charge(self, principal: Principal, receipt: Receipt, used: Used) -> int | None:
         """See ``Panel.charge``."""
-        self._panel.charge(principal, octets)
+        return self._panel.charge(principal, receipt, used)
 
     def over(self, principal: Principal) -> Refusal | None:
         """Why nothing may leave for this principal any more, although it was allowed to; or None."""
@@ -276,20 +188,9 @@ def _is_desk(host: Host, port: int) -> bool:
     return host.name == DESK_HOST and port == DESK_PORT
 
 
-def _body_of(prefix: bytes, framing: Framing) -> bytes:
-    """What of the octets after the head is this request's body; behind it may come the next request."""
-    if isinstance(framing, Length):
-        return prefix[: framing.octets]
-    return b"".join(ChunkedDecoder().feed(prefix)) if isinstance(framing, Chunked) else b""
-
-
 _ENCODED_SLASH = Refusal(
     Code.TARGET_MALFORMED, "the path has an encoded slash, and no service at this host declares encoded_slash"
 )
 _NOT_THE_DESK = Refusal(
     Code.DESK_REQUEST, f"the desk is at http://{DESK_HOST}/ alone, on port 80 and without TLS"
-)
-BODY_PLACEHOLDER = Refusal(
-    Code.PLACEHOLDER_SURFACE,
-    "there is a placeholder in the request body, which no service declares as its place",
 )

@@ -8,8 +8,9 @@ agent sees a truncated message and never a wrong one.
 import asyncio
 
 from proxy.engine import websocket
-from proxy.engine.body import Body, Truncated, Writer
+from proxy.engine.body import Truncated
 from proxy.engine.dial import Upstream
+from proxy.engine.download import Download
 from proxy.engine.enforce import Admitted, Enforcer, Refused
 from proxy.engine.facts import Outcome
 from proxy.engine.head import Reading, format_request_head, format_response_head
@@ -20,10 +21,9 @@ from proxy.engine.response import (
     Patience,
     interim,
     next_answer,
-    reframed,
     upstream_refusal,
 )
-from proxy.engine.upload import Upload, permitted, upload_refusal
+from proxy.engine.upload import Upload, upload_refusal
 from proxy.engine.wire_error import Cut, Gone, WireError
 from proxy.errors import Code, Fault, Refusal
 from proxy.exchange import Step
@@ -37,10 +37,7 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Transfer:
-    """One admitted call on its way. ``outcome`` is complete once ``run`` has returned or raised.
-
-    ``answered``: the head of the final answer has left.
-    """
+    """One admitted call on its way. ``outcome`` is complete once ``run`` has returned or raised."""
 
     def __init__(self, down: Reading, call: Admitted, pool: Pool, patience: Patience, clock: Clock) -> None:
         self.outcome = Outcome("complete")
@@ -50,12 +47,22 @@ class Transfer:
         self._patience = patience
         self._clock = clock
         self._upload = Upload(
-            down, call.guarded.framing, idle=patience.downstream_idle, patience=patience.first_byte
+            down,
+            call.guarded.framing,
+            idle=patience.downstream_idle,
+            patience=patience.first_byte,
+            content=call.content,
+            trailers=call.trailers,
         )
         self._up: Upstream | None = None
         self._dialling: asyncio.Task[object] | None = None
-        self.answered = False
+        self._download = Download(down, call, patience, self.outcome, self._end)
         self._loop = asyncio.get_running_loop()
+
+    @property
+    def answered(self) -> bool:
+        """Whether the head of the final answer has left."""
+        return self._download.answered
 
     async def run(self) -> bool | Refusal:
         """Relay. True: the downstream connection may carry another call. A ``Refusal``: answer that.
@@ -76,6 +83,8 @@ class Transfer:
             if self._upload.refusal is not None:
                 self._end("refused", self._upload.refusal)  # also where the answer was complete all the same
             self.outcome.up += self._upload.sent
+            if self._call.answering is not None:
+                self.outcome.used = self._call.answering.used()
             if self._up is not None:
                 self._up.wire.abort()
 
@@ -148,7 +157,7 @@ class Transfer:
             return
         first = self._upload.first()
         up.wire.write(head + first)
-        if call.guarded.expect_continue and not first:
+        if call.guarded.expect_continue and not first and call.content is None:
             self._down.wire.write(_CONTINUE)
         self._upload.start(up)
 
@@ -167,48 +176,12 @@ class Transfer:
                 self._down.wire.write(relayed)
         return Refusal(Code.UPSTREAM_PROTOCOL, "too many interim answers")
 
-    async def _answer(self, up: Upstream, head: ResponseHead, guarded: GuardedResponse) -> bool:
-        body = Body(up.reading, guarded.framing)
-        headers, writer, delimited = reframed(guarded, self._call.version)
-        keep = delimited and self._call.guarded.keep_alive
-        if not keep:
-            headers = (*headers, (b"Connection", b"close"))
-        elif self._call.version == "1.0":
-            headers = (*headers, (b"Connection", b"keep-alive"))
-        self.outcome.status = head.status
-        first = body.ready()
-        out = format_response_head(head.status, guarded.reason, headers)
-        self.outcome.down += len(out) + len(first)
-        if first:
-            out += writer.piece(first)
-        if body.done:
-            out += writer.last(permitted(body.trailers))
-        self.answered = True
-        self._down.wire.write(out)
-        if not body.done:
-            await self._stream(up, body, writer)
-        elif not self._down.wire.writable:
-            await self._drain()
+    async def _answer(self, up: Upstream, head: ResponseHead, guarded: GuardedResponse) -> bool | Refusal:
+        keep = await self._download.answer(up, head, guarded)
+        if isinstance(keep, Refusal):
+            self._end("refused", keep)
+            return keep
         return self._finish(up, guarded) and keep
-
-    async def _stream(self, up: Upstream, body: Body, writer: Writer) -> None:
-        down, loop, idle = self._down.wire, self._loop, self._patience.upstream_idle
-        while not body.done:
-            up.wire.deadline = loop.time() + idle
-            piece = await body.read()
-            if piece:
-                self.outcome.down += len(piece)
-                down.write(writer.piece(piece))
-            if not down.writable:
-                await self._drain()
-        last = writer.last(permitted(body.trailers))
-        if last:
-            down.write(last)
-
-    async def _drain(self) -> None:
-        self._down.wire.deadline = self._loop.time() + self._patience.downstream_idle
-        await self._down.wire.drain()
-        self._down.wire.deadline = None
 
     def _finish(self, up: Upstream, guarded: GuardedResponse) -> bool:
         """Give the upstream connection back if both directions ended cleanly."""
@@ -221,7 +194,7 @@ class Transfer:
 
     async def _switch(self, up: Upstream, head: ResponseHead, guarded: GuardedResponse) -> bool:
         """101: from here on the octets are the two sides' own."""
-        self.outcome.status, self.answered = head.status, True
+        self.outcome.status, self._download.answered = head.status, True
         self._down.wire.write(format_response_head(head.status, guarded.reason, guarded.forward))
         up.wire.deadline = None
         sent, received = up.wire.sent, self._down.wire.sent

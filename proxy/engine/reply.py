@@ -6,8 +6,10 @@ from proxy.engine.enforce import Refused
 from proxy.engine.head import format_response_head
 from proxy.engine.wire import Wire
 from proxy.engine.wire_error import WireError
+from proxy.http.message import RequestHead, tokens
 from proxy.http.problem import problem, reason_phrase
 
+_BODY = frozenset({b"content-length", b"transfer-encoding"})
 _LINGER_OCTETS = 1_048_576
 _LINGER_SECONDS = 2.0
 _REASON = {
@@ -15,6 +17,7 @@ _REASON = {
     403: b"Forbidden",
     407: b"Proxy Authentication Required",
     408: b"Request Timeout",
+    413: b"Content Too Large",
     414: b"URI Too Long",
     421: b"Misdirected Request",
     429: b"Too Many Requests",
@@ -56,3 +59,16 @@ async def linger(wire: Wire, now: Callable[[], float]) -> None:
         pass  # gone, or too slow: the answer had its chance
     wire.deadline = None
     wire.close()
+
+
+def can_continue(head: RequestHead, *, whole: bool = False) -> bool:
+    """After a refusal the connection goes on only if the agent wants it to and no body is in the way.
+
+    ``whole``: the body was read to its end.
+    """
+    names = {name.lower() for name, _ in head.headers}
+    if b"upgrade" in names or (names & _BODY and not whole):
+        return False
+    if b"close" in tokens(head.headers, b"connection"):
+        return False
+    return head.version == "1.1" or head.method == "CONNECT"

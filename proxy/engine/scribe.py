@@ -11,7 +11,8 @@ from proxy.audit import record
 from proxy.audit.canonical import Json
 from proxy.audit.record import Numbering, Stamp
 from proxy.engine import facts
-from proxy.engine.facts import Seen
+from proxy.engine.reasons import why
+from proxy.engine.seen import Seen
 from proxy.errors import Code, Refusal
 from proxy.exchange import Exchange
 from proxy.ports import Clock, Log, LogUnavailable
@@ -82,10 +83,10 @@ class Scribe:
         return failure
 
     def _decision(self, exchange: Exchange, seen: Seen, refusal: Refusal | None) -> bytes:
-        who, what, why = facts.who(seen), facts.what(seen), facts.why(seen, refusal)
+        who, what, reasons = facts.who(seen), facts.what(seen), why(seen, refusal)
 
         def entry(stamp: Stamp) -> bytes:
-            return record.decision(stamp, who=who, what=what, why=why, credential=seen.credential)
+            return record.decision(stamp, who=who, what=what, why=reasons, credential=seen.credential)
 
         return self._numbered(seen.agent, entry, exchange.id)
 

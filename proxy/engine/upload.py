@@ -10,7 +10,7 @@ from proxy.credential.placeholder import PREFIX, Found, StreamScanner, find
 from proxy.engine.body import CHUNKS, PLAIN, BadFraming, Body, Writer
 from proxy.engine.dial import Upstream
 from proxy.engine.head import Reading
-from proxy.engine.judge import BODY_PLACEHOLDER
+from proxy.engine.intake import BODY_PLACEHOLDER
 from proxy.engine.wire_error import Cut, Expired, Gone, WireError
 from proxy.errors import Code, Refusal
 from proxy.http.guard import guard_trailers
@@ -20,10 +20,27 @@ from proxy.http.message import Chunked, Framing, Headers, NoBody
 class Upload:
     """See the module. ``refusal`` says why it stopped, if that was the agent's doing."""
 
-    __slots__ = ("_body", "_down", "_idle", "_patience", "_scanner", "_task", "_writer", "refusal", "sent")
+    __slots__ = (
+        "_body", "_content", "_down", "_idle", "_patience", "_scanner", "_task", "_trailers", "_writer",
+        "refusal", "sent",
+    )  # fmt: skip
 
-    def __init__(self, down: Reading, framing: Framing, *, idle: float, patience: float) -> None:
-        """``idle``, ``patience``: seconds the agent may pause, and the API after the last octet."""
+    def __init__(
+        self,
+        down: Reading,
+        framing: Framing,
+        *,
+        idle: float,
+        patience: float,
+        content: bytes | None = None,
+        trailers: Headers = (),
+    ) -> None:
+        """``idle``, ``patience``: seconds the agent may pause, and the API after the last octet.
+
+        ``content`` with its ``trailers`` is sent instead, if it was read whole to decide on the call.
+        """
+        self._content = content
+        self._trailers = trailers
         self.refusal: Refusal | None = None
         self.sent = 0
         self._down = down
@@ -42,18 +59,22 @@ class Upload:
     @property
     def done(self) -> bool:
         """True once the whole body has been taken and passed on."""
-        return self._body.done and (self._task is None or self._task.done())
+        return (self._content is not None or self._body.done) and (self._task is None or self._task.done())
 
     def first(self) -> bytes:
         """What of the body has arrived with the head, framed for the API.
 
         :raises BadFraming: it is malformed, or holds a placeholder.
         """
+        if self._content is not None:  # it was searched for placeholders when it was read
+            self.sent += len(self._content)
+            piece = self._writer.piece(self._content) if self._content else b""
+            return piece + self._last(self._trailers)
         return self._framed(self._body.ready())
 
     def start(self, up: Upstream) -> None:
         """Send the rest as it arrives. A fault cuts the upstream, which wakes whoever awaits its answer."""
-        if not self._body.done:
+        if self._content is None and not self._body.done:
             self._task = asyncio.get_running_loop().create_task(self._run(up))
 
     async def stop(self) -> None:
@@ -94,11 +115,11 @@ class Upload:
             safe += self._scanner.finish()
         self.sent += len(safe)
         framed = self._writer.piece(safe) if safe else b""
-        return framed + self._last() if last else framed
+        return framed + self._last(self._body.trailers) if last else framed
 
-    def _last(self) -> bytes:
+    def _last(self, came: Headers) -> bytes:
         """The end of the body with those trailers that may travel; a placeholder in one ends the call."""
-        trailers = permitted(self._body.trailers)
+        trailers = permitted(came)
         if any(PREFIX in part and find(part) for trailer in trailers for part in trailer):
             self.refusal = BODY_PLACEHOLDER
             raise BadFraming(self._down.wire)

@@ -70,7 +70,7 @@ class Sidecar:
         )
         return Delegated(child, "child-token", {"api": "gp_child"}, {"API_KEY": "gp_child"})
 
-    def may(self, principal, method, url):
+    async def may(self, principal, method, url):
         if not url.startswith("https://"):
             return Refusal(Code.SCHEME_UNSUPPORTED, "not https")
         if method == b"GET":

@@ -23,10 +23,12 @@ from proxy.credential.secret import Secret
 from proxy.engine.blocked import Blocked
 from proxy.engine.caller import Doorman
 from proxy.engine.deadlines import Deadlines
+from proxy.engine.decide import Decider
 from proxy.engine.destination import Destinations
 from proxy.engine.dial import Dialer
 from proxy.engine.enforce import Enforcer
 from proxy.engine.front import Terms
+from proxy.engine.holding import Holding as Waiting
 from proxy.engine.judge import Judge
 from proxy.engine.leaf import Mint
 from proxy.engine.leaf_cache import LeafCache, anonymous_files
@@ -46,10 +48,13 @@ from proxy.identity.principal import NO_BUDGETS, Agent, Budgets, Task, TaskState
 from proxy.identity.proof import Trust
 from proxy.identity.registry import Registry
 from proxy.identity.revocation import Order, Revocations
+from proxy.policy import approval
 from proxy.policy.cedar import RuleSet, load_rules
-from proxy.policy.decision import Allow, Pdp, Ruling
+from proxy.policy.decision import Allow, Pdp, Ruling, Site
+from proxy.policy.needs import NOTHING
 from proxy.policy.observe import observe
-from proxy.ports import Answer, Clock, Credentials, Desk, Log, LogUnavailable, Resolver
+from proxy.policy.window import Windows
+from proxy.ports import Answer, Approvals, Clock, Credentials, Desk, Log, LogUnavailable, Resolver
 from proxy.store import authority
 from proxy.wiring import SystemClock
 from tests.support.rawclient import RawClient, Response, basic
@@ -150,6 +155,19 @@ class Echo:
         return Answer(200, ask.body or b"{}")
 
 
+class Nobody:
+    """An office where nobody ever answers. Implements ``ports.Approvals``."""
+
+    async def redeem(self, asked):
+        return None
+
+    async def file(self, asked):
+        return approval.Waiting("a-1", asked.asked_at + 60)
+
+    async def answered(self, waiting, seconds):
+        return False
+
+
 class Purse:
     """One credential for whoever asks, and what was handed back."""
 
@@ -184,6 +202,9 @@ class Says:
     def __init__(self, decision) -> None:
         self.decision, self.asked, self.service = decision, 0, api()
 
+    def site(self, origin) -> Site:
+        return Site(self.service, NOTHING)
+
     def decide(self, question) -> Ruling:
         self.asked += 1
         return Ruling(self.decision, b"{}", self.service, "read", "0" * 64, "test", observed=False)
@@ -194,6 +215,9 @@ class Explodes:
 
     def __init__(self, error: Exception) -> None:
         self.error = error
+
+    def site(self, origin):
+        raise self.error
 
     def decide(self, question):
         raise self.error
@@ -306,6 +330,8 @@ async def engine(
     budgets: Budgets = NO_BUDGETS,
     desk: Desk | None = None,
     clock: Clock | None = None,
+    approvals: Approvals | None = None,
+    content: int = 65_536,
 ) -> AsyncIterator[Engine]:
     """An engine in front of ``upstream``, with everything that is not given in good order.
 
@@ -319,12 +345,14 @@ async def engine(
         registry = Registry.of(Agent(name, "development", "low", "ada", "grace") for name in AGENTS)
         trust = Trust(VerifyingKeys(), "test", "test", {}, frozenset(), "test", NoKeys())
         attributor = Attributor(trust, registry, book, revocations=lambda: book.revocations)
+        doorman, panel = Doorman(attributor, NoKeys(), book, clock), Panel(spending, Windows())
+        waiting = Waiting(approvals or Nobody(), clock, wait=0, link=None, over=doorman.over)
         judge = Judge(
-            doorman=Doorman(attributor, NoKeys(), book, clock),
-            panel=Panel(pdp or observe(), spending),
-            tasks=book,
+            doorman=doorman,
+            panel=panel,
+            decider=Decider(panel, book, clock, content, waiting),
+            rules=lambda: pdp or observe(),
             destinations=Destinations(None, allowed, frozenset, ip_literals=False),
-            clock=clock,
             header_count=100,
             header_line=8_192,
             target=8_192,

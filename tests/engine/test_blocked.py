@@ -4,7 +4,7 @@ import pytest
 
 from proxy.credential import placeholder
 from proxy.engine.blocked import Block, Blocked
-from proxy.engine.facts import Seen
+from proxy.engine.seen import Seen
 from proxy.errors import Code, Refusal
 from proxy.http.canonical import parse_target
 from proxy.identity.principal import Evidence, Method, Principal

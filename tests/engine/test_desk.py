@@ -6,7 +6,7 @@ import json
 import pytest
 
 from proxy.engine.desk import MAX_BODY
-from proxy.engine.facts import DESK_RULE
+from proxy.engine.reasons import DESK_RULE
 from proxy.errors import Code, Refusal
 from proxy.identity.revocation import Kind, Order
 from proxy.ports import Answer, Ask

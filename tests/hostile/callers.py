@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from proxy.audit.record import Record
-from proxy.engine.facts import DESK_RULE
+from proxy.engine.reasons import DESK_RULE
 from proxy.errors import MEANING, Code
 from proxy.identity.revocation import Kind, Order
 from proxy.store.reader import entries

@@ -1,0 +1,143 @@
+"""What has to be done with an answer on its way down: filter lists, count what was used, hold it to a size.
+
+An answer that has to be read and cannot be is not relayed: RESPONSE_UNREADABLE. What only has to be counted
+is never changed.
+"""
+
+from collections.abc import Callable
+
+from proxy.errors import Code, Refusal
+from proxy.http.answer import GuardedResponse
+from proxy.http.message import Length, NoBody, UntilClose, first, values
+from proxy.policy.content import Watch
+from proxy.policy.fact import Dialect
+from proxy.policy.llm_usage import UsageMeter
+from proxy.policy.mcp_answer import SseFilter, Unreadable, filter_message
+from proxy.policy.service_budget import Used
+
+MAX_LIST = 8 * 1_048_576  # octets of an answer that is read whole, and of one event
+_SUCCESS, _REDIRECT = 200, 300
+
+
+class Withheld(Exception):
+    """The rest of an answer must not be relayed; ``refusal`` says why."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.detail)
+        self.refusal = refusal
+
+
+class Answering:
+    """One answer. Call ``begin`` with its head, then ``whole``, or ``piece`` for each piece and ``last``.
+
+    ``collects``: the answer has to be there whole before any of it may go. ``rewrites``: its length changes.
+    """
+
+    def __init__(
+        self, keep: Callable[[str], bool] | None, dialect: Dialect | None, cap: int | None, sent: int
+    ) -> None:
+        """``keep`` says which tools may be shown, ``cap`` is in octets; ``sent`` is the request's content."""
+        self._keep = keep
+        self._dialect = dialect
+        self._cap = cap
+        self._sent = sent
+        self._octets = 0
+        self._filter: SseFilter | None = None
+        self._meter: UsageMeter | None = None
+        self.collects = False
+        self.rewrites = False
+
+    def begin(self, status: int, guarded: GuardedResponse) -> Refusal | None:
+        """Look at the head of the final answer; a refusal is told instead of it."""
+        framing = guarded.framing
+        if isinstance(framing, NoBody):
+            return None
+        if self._cap is not None and isinstance(framing, Length) and framing.octets > self._cap:
+            return _too_large(self._cap)
+        kind = (first(guarded.forward, b"content-type") or b"").partition(b";")[0].strip().lower()
+        coded = [one for one in values(guarded.forward, b"content-encoding") if one.lower() != b"identity"]
+        if self._dialect is not None and _SUCCESS <= status < _REDIRECT:
+            # What is compressed all the same says nothing; then the meter has its size to go by.
+            self._meter = UsageMeter(
+                self._dialect, "" if coded else kind.decode("ascii", "replace"), self._sent
+            )
+        if self._keep is None:
+            return None
+        if coded:
+            return Refusal(Code.RESPONSE_UNREADABLE, "the answer is compressed, though that was not accepted")
+        if kind == b"text/event-stream":
+            self._filter, self.rewrites = SseFilter(self._keep, MAX_LIST), True
+        elif kind == b"application/json" or kind.endswith(b"+json"):
+            self.collects = self.rewrites = True
+        return None
+
+    def whole(self, content: bytes) -> bytes | Refusal:
+        """The content of an answer that ``collects``, as it may be shown."""
+        assert self._keep is not None, "only lists are collected"
+        try:
+            return filter_message(content, self._keep)
+        except Unreadable as error:
+            return Refusal(Code.RESPONSE_UNREADABLE, str(error))
+
+    def piece(self, data: bytes) -> bytes:
+        """What of ``data`` may be relayed now.
+
+        :raises Withheld: nothing more may be.
+        """
+        self._octets += len(data)
+        if self._cap is not None and self._octets > self._cap:
+            raise Withheld(_too_large(self._cap))
+        if self._meter is not None:
+            self._meter.feed(data)
+        if self._filter is None:
+            return data
+        try:
+            return self._filter.feed(data)
+        except Unreadable as error:
+            raise Withheld(Refusal(Code.RESPONSE_UNREADABLE, str(error))) from None
+
+    def last(self) -> bytes:
+        """What was held back until the answer's end.
+
+        :raises Withheld: it ended where it must not.
+        """
+        if self._filter is None:
+            return b""
+        try:
+            return self._filter.finish()
+        except Unreadable as error:
+            raise Withheld(Refusal(Code.RESPONSE_UNREADABLE, str(error))) from None
+
+    def used(self) -> Used | None:
+        """What the call used, as far as its answer came; None if nobody counts."""
+        return None if self._meter is None else self._meter.finish()
+
+
+def reshaped(guarded: GuardedResponse) -> GuardedResponse:
+    """The head of an answer whose length is not known any more."""
+    forward = tuple(header for header in guarded.forward if header[0].lower() not in _FRAMING)
+    return guarded._replace(forward=forward, framing=UntilClose())
+
+
+def resized(guarded: GuardedResponse, octets: int) -> GuardedResponse:
+    """The head of an answer that has so many octets now."""
+    bare = reshaped(guarded)
+    forward = (*bare.forward, (b"Content-Length", b"%d" % octets))
+    return bare._replace(forward=forward, framing=Length(octets))
+
+
+_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"trailer"})
+
+
+def answering(
+    watch: Watch | None, keep: Callable[[str], bool] | None, cap: int | None, sent: int
+) -> Answering | None:
+    """What has to be done with the answer of a call, or None if it is relayed as it comes."""
+    if watch is None and cap is None:
+        return None
+    dialect = Dialect(watch.value) if watch is not None and watch is not Watch.MCP else None
+    return Answering(keep, dialect, cap, sent)
+
+
+def _too_large(cap: int) -> Refusal:
+    return Refusal(Code.RESPONSE_TOO_LARGE, f"the rule lets at most {cap} octets of an answer through")

@@ -1,0 +1,278 @@
+"""From a canonical request to its decision: what it does, whether it may, and what it then has to look like.
+
+Numbered as they come: (1) the query is read; (2) the content, if rules have to know it; (3) what the call
+does; (4) the panel decides; (5) a placeholder is bound to its place; (6) a held call waits for a person;
+(7) obligations are met; (8) budgets are taken. Nothing here has an effect outside: no look-up, no
+credential, no byte leaves.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from proxy.credential import placeholder, swap
+from proxy.credential.swap import NoSwap, Plan
+from proxy.engine.holding import Holding
+from proxy.engine.intake import BODY_PLACEHOLDER, Intake
+from proxy.engine.panel import Panel, Receipt, Verdict
+from proxy.engine.seen import Seen
+from proxy.errors import Code, Refusal
+from proxy.exchange import Exchange, Step
+from proxy.http.canonical import Target, query_pairs
+from proxy.http.chunked import ChunkedDecoder
+from proxy.http.guard import Guarded
+from proxy.http.message import Chunked, Framing, Length, NoBody, first
+from proxy.identity.principal import Principal
+from proxy.policy import obligation
+from proxy.policy.catalogue import Service
+from proxy.policy.classify import classify
+from proxy.policy.content import Act, Call, Classified, NeedBody, Watch
+from proxy.policy.decision import Pdp, RequestFacts, Site
+from proxy.policy.fact import Protocol
+from proxy.policy.obligation import Obligations
+from proxy.ports import Clock, Tasks
+
+
+class Ready(NamedTuple):
+    """A call that policy allows: what is to be recorded, then credentialed, then sent.
+
+    ``content`` is what is sent instead of what still has to arrive; None if it streams through.
+    """
+
+    principal: Principal
+    target: Target
+    guarded: Guarded
+    service: Service | None
+    plan: Plan | None
+    receipt: Receipt
+    content: bytes | None
+    obligations: Obligations
+    watch: Watch | None
+    keep: Callable[[str], bool] | None
+
+
+class Case(NamedTuple):
+    """One request as it stands before the panel."""
+
+    pdp: Pdp
+    site: Site
+    principal: Principal
+    method: str
+    target: Target
+    guarded: Guarded
+    request: RequestFacts
+    classified: Classified
+
+
+class Decider:
+    """See the module. ``limit``: octets of content that rules may read."""
+
+    def __init__(self, panel: Panel, tasks: Tasks, clock: Clock, limit: int, holding: Holding) -> None:
+        self._panel = panel
+        self._tasks = tasks
+        self._clock = clock
+        self._limit = limit
+        self._holding = holding
+
+    async def decide(
+        self,
+        exchange: Exchange,
+        seen: Seen,
+        pdp: Pdp,
+        principal: Principal,
+        guarded: Guarded,
+        target: Target,
+        intake: Intake,
+    ) -> Ready | Refusal:
+        """Take all the steps; ``seen`` learns what is to be recorded."""
+        pairs = query_pairs(target.query)
+        if isinstance(pairs, Refusal):
+            return pairs
+        seen.query_keys = tuple(name for name, _ in pairs)
+        seen.request = request = self._facts(seen, guarded)
+        site = pdp.site(target.origin)
+        classified = await self._classify(site, seen.method, target, pairs, guarded, intake)
+        if isinstance(classified, Refusal):
+            return classified
+        case = Case(pdp, site, principal, seen.method, target, guarded, request, classified)
+        verdict = await self._judge(case, seen)
+        exchange.advance(Step.DECIDED)
+        plan = self._plan(seen, principal, guarded, target, site.service, intake)
+        if isinstance(plan, Refusal):
+            return plan
+        if verdict.held:
+            exchange.advance(Step.HELD)
+            held = await self._hold(case, seen, verdict, intake)
+            exchange.advance(Step.DECIDED)
+            if isinstance(held, Refusal):
+                return held
+            verdict = held
+        if verdict.refusal is not None:
+            return verdict.refusal
+        content = await self._oblige(seen, verdict.obligations, guarded, intake)
+        if isinstance(content, Refusal):
+            return content
+        receipt = self._panel.take(principal, site.service, request.time)
+        if isinstance(receipt, Refusal):
+            return receipt
+        keep = self._keeper(case) if classified.watch is Watch.MCP else None
+        return Ready(
+            principal, target, guarded, site.service, plan, receipt, content, verdict.obligations,
+            classified.watch, keep,
+        )  # fmt: skip
+
+    async def may(
+        self, pdp: Pdp, principal: Principal, method: str, target: Target, pairs: tuple[tuple[str, str], ...]
+    ) -> Verdict | Refusal:
+        """What a request without content would be answered, now; nothing is taken from any budget."""
+        now = self._clock.wall_ns() // 1_000_000_000
+        keys = tuple(name for name, _ in pairs)
+        request = RequestFacts(has_body=False, content_type="", query_keys=keys, upgrade="", time=now)
+        site = pdp.site(target.origin)
+        call = Call(method, target.path.text, pairs, (), has_body=False, body=None)
+        found = classify(call, site.service, site.needs, self._limit)
+        if isinstance(found, Refusal):
+            return found
+        if isinstance(found, NeedBody):
+            return _DEPENDS
+        verdict = await self._panel.judge(pdp, site.service, principal, method, target, request, found.acts)
+        if verdict.refusal is None:
+            receipt = self._panel.take(principal, site.service, now)
+            if isinstance(receipt, Refusal):
+                return receipt
+            self._panel.give_back(principal, receipt)
+        return verdict
+
+    # -- (2), (3) --
+
+    async def _classify(
+        self,
+        site: Site,
+        method: str,
+        target: Target,
+        pairs: tuple[tuple[str, str], ...],
+        guarded: Guarded,
+        intake: Intake,
+    ) -> Classified | Refusal:
+        has_body = not isinstance(guarded.framing, NoBody)
+        call = Call(method, target.path.text, pairs, guarded.forward, has_body, None)
+        found = classify(call, site.service, site.needs, self._limit)
+        if isinstance(found, NeedBody):
+            content = await intake.read(guarded, found.limit)
+            if isinstance(content, Refusal):
+                return content
+            found = classify(call._replace(body=content), site.service, site.needs, self._limit)
+            assert not isinstance(found, NeedBody), "the content is there"
+        return found
+
+    def _facts(self, seen: Seen, guarded: Guarded) -> RequestFacts:
+        content_type = first(guarded.forward, b"content-type") or b""
+        return RequestFacts(
+            has_body=not isinstance(guarded.framing, NoBody),
+            content_type=content_type.partition(b";")[0].strip().lower().decode("ascii", "replace"),
+            query_keys=seen.query_keys,
+            upgrade=guarded.upgrade,
+            time=self._clock.wall_ns() // 1_000_000_000,
+        )
+
+    # -- (4) --
+
+    async def _judge(self, case: Case, seen: Seen, *, approved: bool = False) -> Verdict:
+        verdict = await self._panel.judge(
+            case.pdp, case.site.service, case.principal, case.method, case.target, case.request,
+            case.classified.acts, approved=approved,
+        )  # fmt: skip
+        seen.ruling, seen.batch, seen.above = verdict.ruling, verdict.batch, verdict.above
+        return verdict
+
+    # -- (5) --
+
+    def _plan(
+        self,
+        seen: Seen,
+        principal: Principal,
+        guarded: Guarded,
+        target: Target,
+        service: Service | None,
+        intake: Intake,
+    ) -> Plan | Refusal | None:
+        """Which placeholder is to be swapped where; a placeholder anywhere else is a refusal."""
+        arrived = intake.arrived if intake.content is None else b""
+        if arrived and placeholder.find(_body_of(arrived, guarded.framing)):
+            return BODY_PLACEHOLDER
+        plan = swap.plan(
+            guarded.forward,
+            target,
+            service_name=None if service is None else service.name,
+            binding=None if service is None else service.credential,
+            task_id=principal.task.id,
+            holding=self._tasks.holding,
+        )
+        if isinstance(plan, NoSwap):
+            return None
+        if isinstance(plan, Plan):
+            seen.credential = {
+                "placeholder_sha256": plan.holding.placeholder_sha256,
+                "service": plan.holding.service,
+                "provider": plan.binding.provider,
+                "name": plan.binding.name,
+                "surface": plan.surface,
+            }
+        return plan
+
+    # -- (6) --
+
+    async def _hold(self, case: Case, seen: Seen, verdict: Verdict, intake: Intake) -> Verdict | Refusal:
+        content = await intake.read(case.guarded, self._limit)
+        if isinstance(content, Refusal):
+            return content
+        actions = tuple(act.operation.id for act in case.classified.acts)
+        held = await self._holding.ask(
+            case.principal, case.method, case.target, case.guarded.forward, content, actions,
+            verdict.held, verdict.ruling.ruleset_sha256, intake,
+        )  # fmt: skip
+        if isinstance(held, Refusal):
+            return held
+        seen.approval = held
+        return await self._judge(case, seen, approved=True)
+
+    # -- (7) --
+
+    async def _oblige(
+        self, seen: Seen, duties: Obligations, guarded: Guarded, intake: Intake
+    ) -> bytes | Refusal | None:
+        """What is sent as the content: what was read, changed as obliged; None if nothing was read."""
+        if duties is obligation.NO_OBLIGATIONS:
+            return intake.content
+        seen.obligations = duties
+        if duties.interception and guarded.upgrade:
+            return Refusal(Code.OBLIGATION_UNMET, "the rule wants the call read, and a WebSocket cannot be")
+        if not (duties.drop_fields or duties.redact_fields) or isinstance(guarded.framing, NoBody):
+            return intake.content
+        content = await intake.read(guarded, self._limit)
+        return content if isinstance(content, Refusal) else obligation.apply_content(duties, content)
+
+    # -- what the answer may show --
+
+    def _keeper(self, case: Case) -> Callable[[str], bool]:
+        """Whether a tool may be shown: whether everybody in the chain could get to call it."""
+        service = case.site.service
+        assert service is not None, "only a service speaks MCP"
+
+        def keep(tool: str) -> bool:
+            operation = service.select(Protocol.MCP, f"tool:{tool}") or service.builtin("mcp.call")
+            act = Act(operation)
+            return self._panel.could(case.pdp, case.principal, case.method, case.target, case.request, act)
+
+        return keep
+
+
+def _body_of(prefix: bytes, framing: Framing) -> bytes:
+    """What of the octets after the head is this request's body; behind it may come the next request."""
+    if isinstance(framing, Length):
+        return prefix[: framing.octets]
+    return b"".join(ChunkedDecoder().feed(prefix)) if isinstance(framing, Chunked) else b""
+
+
+_DEPENDS = Refusal(
+    Code.DESK_REQUEST, "whether this may be done depends on its content, which a question has none of"
+)
