@@ -32,7 +32,8 @@ class Service:
     documents that may be called by the SHA-256 (hex) of their text. The private tables are made from
     the rest.
 
-    :raises ValueError: if two operations, or two endpoints, match the same requests.
+    :raises Ambiguous: if two operations match the same requests.
+    :raises ValueError: if two endpoints do.
     """
 
     name: str

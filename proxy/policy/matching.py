@@ -85,10 +85,18 @@ class _Step(NamedTuple):
     template: Template
 
 
+class Ambiguous(ValueError):
+    """Two operations match the same requests, and neither takes precedence."""
+
+    def __init__(self, one: Operation, other: Operation) -> None:
+        super().__init__(f"{one.id} and {other.id} match the same requests")
+        self.operations = (one, other)
+
+
 class RestTable:
     """The REST operations of one service, ready to be matched: one regular expression a method.
 
-    :raises ValueError: if two of them are ambiguous.
+    :raises Ambiguous: if two of them are.
     """
 
     __slots__ = ("_tables",)
@@ -96,7 +104,7 @@ class RestTable:
     def __init__(self, operations: Sequence[Operation]) -> None:
         pair = ambiguous(operations)
         if pair is not None:
-            raise ValueError(f"{pair[0].id} and {pair[1].id} match the same requests")
+            raise Ambiguous(*pair)
         self._tables: dict[str, tuple[re.Pattern[str], list[tuple[_Step, ...]]]] = {}
         for method in sorted({method for operation in operations for method in expand(operation.methods)}):
             self._tables[method] = _table([op for op in operations if method in expand(op.methods)])
@@ -170,7 +178,7 @@ class Patterns(Generic[T]):
 class Selectors:
     """The operations of one service that are named by a key.
 
-    :raises ValueError: if two have the same selector.
+    :raises Ambiguous: if two have the same selector.
     """
 
     __slots__ = ("_tables",)
@@ -184,7 +192,7 @@ class Selectors:
             key = operation.selector.protocol, operation.selector.pattern
             other = seen.setdefault(key, operation)
             if other is not operation:
-                raise ValueError(f"{other.id} and {operation.id} match the same requests")
+                raise Ambiguous(other, operation)
             entries.setdefault(key[0], []).append((key[1], operation))
         self._tables = {protocol: Patterns(pairs) for protocol, pairs in entries.items()}
 

@@ -1,117 +1,35 @@
 """One file of ``rules/services/``: an entry of the catalogue, read strictly."""
 
-import re
+from collections.abc import Iterator
+from hashlib import sha256
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator
 
-from proxy.credential.binding import BasicSurface, Binding, HeaderSurface, QuerySurface, Surface
 from proxy.errors import Refusal
 from proxy.http.canonical import DEFAULT_PORT, parse_host
+from proxy.policy.budget_entry import BudgetEntry, BudgetName, ModelName, PriceEntry
 from proxy.policy.catalogue import Sensitivity, Service
-from proxy.policy.operation import OF_METHOD, Group, Operation
-from proxy.policy.template import parse_template
-from proxy.problems import LoadedYaml, Problem, load_yaml, problems_of
+from proxy.policy.credential_entry import CredentialEntry
+from proxy.policy.entry import Model
+from proxy.policy.fact import Protocol
+from proxy.policy.matching import Ambiguous, Endpoints
+from proxy.policy.operation import Group
+from proxy.policy.operation_entry import OperationEntry, OperationName
+from proxy.policy.service_budget import Unit
+from proxy.policy.template import Template, common, covers, parse_template
+from proxy.problems import KeyPath, LoadedYaml, Problem, load_yaml, problems_of
 
-RESERVED = frozenset({"http", "gatepass"})  # they begin the names of actions and rules of our own
+RESERVED = frozenset({*Group, "http", "gatepass"})  # names of groups, and what begins names of our own
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
-OperationName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+){0,7}$", max_length=128)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$", max_length=64)]
 Environment = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 Words = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=256)]
-Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
-_METHOD = re.compile(r"[A-Z]{3,16}")
-
-
-class Model(BaseModel):
-    """Unknown keys are errors, and nothing is converted."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class OperationEntry(Model):
-    """One operation. ``method`` is one or a list; GET includes HEAD."""
-
-    group: Literal["read", "write", "delete", "admin"]
-    method: str | list[str]
-    path: str
-
-    @field_validator("method")
-    @classmethod
-    def _methods(cls, value: str | list[str]) -> str | list[str]:
-        methods = [value] if isinstance(value, str) else value
-        if not methods or any(_METHOD.fullmatch(method) is None for method in methods):
-            raise ValueError(f"one or more methods in capitals, such as {', '.join(OF_METHOD)}")
-        return methods
-
-    @field_validator("path")
-    @classmethod
-    def _path(cls, value: str) -> str:
-        return parse_template(value).text
-
-
-class HeaderEntry(Model):
-    """The credential stands in a header."""
-
-    name: str = "Authorization"
-    format: str = "Bearer {secret}"
-
-    @model_validator(mode="after")
-    def _fits(self) -> "HeaderEntry":
-        HeaderSurface(self.name, self.format)
-        return self
-
-
-class BasicEntry(Model):
-    """The credential is one half of ``Authorization: Basic``."""
-
-    username: str | None = None
-    where: Literal["password", "username"] = "password"
-
-    @model_validator(mode="after")
-    def _fits(self) -> "BasicEntry":
-        BasicSurface(self.username, self.where)
-        return self
-
-
-class QueryEntry(Model):
-    """The credential is the value of a query parameter."""
-
-    parameter: Annotated[str, Field(min_length=1, max_length=128)]
-
-
-class CredentialEntry(Model):
-    """Where the credential comes from and where it stands; without a place: ``header``."""
-
-    provider: Literal["env", "file"]
-    name: str
-    header: HeaderEntry | None = None
-    basic: BasicEntry | None = None
-    query: QueryEntry | None = None
-    variables: list[Variable] | None = None
-
-    @model_validator(mode="after")
-    def _one_place(self) -> "CredentialEntry":
-        if sum(place is not None for place in (self.header, self.basic, self.query)) > 1:
-            raise ValueError("one place at most: header, basic or query")
-        if self.provider == "env" and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.name) is None:
-            raise ValueError("name must be the name of an environment variable")
-        if self.provider == "file" and (not self.name.startswith("/") or "\0" in self.name):
-            raise ValueError("name must be the absolute path of a file")
-        return self
-
-    def binding(self, service: str) -> Binding:
-        """What the entry declares for ``service``."""
-        surface: Surface = HeaderSurface()
-        if self.header is not None:
-            surface = HeaderSurface(self.header.name, self.header.format)
-        elif self.basic is not None:
-            surface = BasicSurface(self.basic.username, self.basic.where)
-        elif self.query is not None:
-            surface = QuerySurface(self.query.parameter)
-        default = [self.name] if self.provider == "env" else []
-        variables = default if self.variables is None else self.variables
-        return Binding(service, self.provider, self.name, surface, tuple(variables))
+Spoken = Literal["rest", "mcp", "graphql", "grpc", "aws-query", "aws-json"]
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_AWS = frozenset({Protocol.AWS_QUERY, Protocol.AWS_JSON})
+_COUNTED = frozenset({Unit.TOKENS, Unit.COST})
+Complaint = tuple[KeyPath, str]
 
 
 class ServiceEntry(Model):
@@ -119,13 +37,18 @@ class ServiceEntry(Model):
 
     name: Name
     hosts: Annotated[list[str], Field(min_length=1)]
-    schemes: Annotated[list[Literal["http", "https"]], Field(min_length=1)] = ["https"]
+    schemes: list[Literal["http", "https"]] = Field(default=["https"], min_length=1)
     ports: Annotated[list[Annotated[int, Field(ge=1, le=65_535)]], Field(min_length=1)] | None = None
     owner: Words
     data_owner: Words
     sensitivity: Sensitivity
     environments: Annotated[list[Environment], Field(min_length=1)]
-    operations: dict[OperationName, OperationEntry] = {}
+    protocol: Spoken = "rest"
+    endpoints: dict[str, Spoken] = Field(default_factory=dict)
+    operations: dict[OperationName, OperationEntry] = Field(default_factory=dict)
+    persisted_queries: dict[Hash, str] = Field(default_factory=dict)
+    budgets: Annotated[dict[BudgetName, BudgetEntry], Field(max_length=16)] = Field(default_factory=dict)
+    prices: Annotated[dict[ModelName, PriceEntry], Field(max_length=256)] = Field(default_factory=dict)
     credential: CredentialEntry | None = None
     encoded_slash: bool = False
 
@@ -141,10 +64,52 @@ class ServiceEntry(Model):
     def _hosts(cls, value: list[str]) -> list[str]:
         return [_host_pattern(host) for host in value]
 
+    @field_validator("endpoints")
+    @classmethod
+    def _endpoints(cls, value: dict[str, Spoken]) -> dict[str, Spoken]:
+        Endpoints(_templates(value), Protocol.REST)
+        return value
+
+    @property
+    def protocols(self) -> frozenset[Protocol]:
+        """Everything that is spoken somewhere at this service."""
+        return frozenset(Protocol(name) for name in (self.protocol, *self.endpoints.values()))
+
+    def complaints(self) -> Iterator[Complaint]:
+        """What is wrong between the parts of the file, each of which reads."""
+        if self.protocols >= _AWS:
+            yield ("endpoints",), "a service speaks aws-query or aws-json, not both"
+        for name, entry in self.operations.items():
+            words = self._unspoken(entry)
+            if words is not None:
+                yield ("operations", name), words
+        for digest, text in self.persisted_queries.items():
+            if sha256(text.encode("utf-8")).hexdigest() != digest:
+                yield ("persisted_queries", digest), "not the SHA-256 of this text"
+        if self.persisted_queries and Protocol.GRAPHQL not in self.protocols:
+            yield ("persisted_queries",), "graphql is not spoken here"
+        counted = any(entry.llm for entry in self.operations.values())
+        for name, budget in self.budgets.items():
+            if budget.unit in _COUNTED and not counted:
+                yield ("budgets", name), f"no operation has llm, so no {budget.unit} would ever be counted"
+            elif budget.unit is Unit.COST and not self.prices:
+                yield ("budgets", name), "a budget of cost needs prices"
+
+    def _unspoken(self, entry: OperationEntry) -> str | None:
+        """Why no request could ever be this operation, or None."""
+        if entry.path is None:
+            spoken = entry.spoken_in(self.protocols) is not None
+            return None if spoken else f"{entry.kind} goes with a protocol that is not spoken here"
+        template, endpoints = parse_template(entry.path), _templates(self.endpoints)
+        if any(spoken is Protocol.REST and common(template, path) for path, spoken in endpoints):
+            return None
+        over = next((spoken for path, spoken in endpoints if covers(path, template)), Protocol(self.protocol))
+        return None if over is Protocol.REST else f"{over} is spoken at this path, not rest"
+
     def service(self) -> Service:
         """The entry as a service.
 
-        :raises ValueError: if two operations are ambiguous.
+        :raises Ambiguous: if two operations match the same requests.
         """
         ports = self.ports or [DEFAULT_PORT[scheme] for scheme in self.schemes]
         return Service(
@@ -157,14 +122,21 @@ class ServiceEntry(Model):
             sensitivity=self.sensitivity,
             environments=tuple(self.environments),
             operations=tuple(
-                Operation(
-                    f"{self.name}.{name}", Group(entry.group), tuple(entry.method), parse_template(entry.path)
-                )
+                entry.operation(f"{self.name}.{name}", self.protocols)
                 for name, entry in self.operations.items()
             ),
             credential=None if self.credential is None else self.credential.binding(self.name),
             encoded_slash=self.encoded_slash,
+            protocol=Protocol(self.protocol),
+            endpoints=_templates(self.endpoints),
+            budgets=tuple(entry.budget(name) for name, entry in self.budgets.items()),
+            prices=tuple(entry.price(model) for model, entry in self.prices.items()),
+            persisted_queries=dict(self.persisted_queries),
         )
+
+
+def _templates(endpoints: dict[str, Spoken]) -> tuple[tuple[Template, Protocol], ...]:
+    return tuple((parse_template(text), Protocol(spoken)) for text, spoken in endpoints.items())
 
 
 def _host_pattern(text: str) -> str:
@@ -185,8 +157,15 @@ def parse_service(data: bytes, file: str) -> Service | list[Problem]:
     if not isinstance(loaded, LoadedYaml):
         return loaded
     try:
-        return ServiceEntry.model_validate(loaded.data).service()
+        entry = ServiceEntry.model_validate(loaded.data)
+        complaints = list(entry.complaints())
+        if not complaints:
+            return entry.service()
     except ValidationError as error:
         return problems_of(error, loaded)
-    except ValueError as error:
-        return [Problem(file, loaded.line(("operations",)), str(error))]
+    except Ambiguous as error:
+        name = error.operations[1].id.partition(".")[2]
+        complaints = [(("operations", name), str(error))]
+    return [
+        Problem(file, loaded.line(path), f"{'.'.join(map(str, path))}: {words}") for path, words in complaints
+    ]

@@ -72,7 +72,7 @@ def test_ports_follow_the_schemes():
         (BARE + "operations:\n  x: {group: read, method: [], path: /}\n", 8, "in capitals"),
         (BARE + "operations:\n  x: {group: read, method: GET, path: /../}\n", 8, "canonical"),
         (BARE + 'operations:\n  a: {group: read, method: GET, path: "/{x}"}\n  b: {group: read, method: GET, path: "/{y}"}\n',
-         7, "api.a and api.b match the same requests"),
+         9, "operations.b: api.a and api.b match the same requests"),
         (BARE + "credential: {provider: env, name: K, basic: {}, query: {parameter: q}}\n", 7, "one place"),
         (BARE + "credential: {provider: file, name: k}\n", 7, "absolute"),
         (BARE + "credential: {provider: env, name: 'a b'}\n", 7, "environment variable"),
