@@ -70,7 +70,7 @@ used = st.lists(st.tuples(st.sampled_from(["GET", "HEAD", "POST"]), paths), max_
 def test_no_two_templates_are_ambiguous_and_each_covers_its_path(used):
     found = shapes(used)
     names, operations = [], []
-    for method, template in sorted(set((method, template) for (method, _), template in found.items())):
+    for method, template in sorted({(method, template) for (method, _), template in found.items()}):
         operations.append(Operation(f"s.{method}{template}", Group.READ, (method,), parse_template(template)))
         names.append(unique(name_of(method, template), names))
     heads = {op.template for op in operations if op.methods == ("HEAD",)}
