@@ -1,0 +1,45 @@
+"""What kind of content a call has (RFC 9110, 8.3 and 8.4), read in one way or refused."""
+
+from collections.abc import Collection
+
+from proxy.errors import Code, Refusal
+from proxy.http.canonical import query_pairs
+from proxy.http.message import tokens, values
+from proxy.policy.content import Call
+
+FORM = "application/x-www-form-urlencoded"
+_UTF8 = {"charset=utf-8", 'charset="utf-8"'}
+
+Pairs = tuple[tuple[str, str], ...]
+
+
+def media_type(call: Call, accepted: Collection[str], *, coded: bool = False) -> str | Refusal:
+    """The media type in lower case, if it is one of ``accepted``, in UTF-8 and not compressed.
+
+    ``coded``: it may be compressed, because nobody here reads it.
+    """
+    named = " or ".join(accepted)
+    if not coded and any(coding != b"identity" for coding in tokens(call.headers, b"content-encoding")):
+        return Refusal(
+            Code.CONTENT_UNSUPPORTED, "the content is compressed; send it without Content-Encoding"
+        )
+    found = values(call.headers, b"content-type")
+    if len(found) != 1:
+        why = "there is no Content-Type" if not found else f"there are {len(found)} Content-Type headers"
+        return Refusal(Code.CONTENT_UNSUPPORTED, f"{why}; send exactly one, {named}")
+    text, *parameters = (part.strip().lower() for part in found[0].decode("latin-1").split(";"))
+    if text not in accepted:
+        return Refusal(Code.CONTENT_UNSUPPORTED, f"the content is {text[:80]!r}; send {named}")
+    if any(parameter not in _UTF8 for parameter in parameters):
+        return Refusal(Code.CONTENT_UNSUPPORTED, f"send {text} without parameters, in UTF-8")
+    return text
+
+
+def form(body: bytes) -> Pairs | Refusal:
+    """The fields of a form (``FORM``), decoded once; AMBIGUOUS_INPUT if it does not decode."""
+    if not body.isascii() or any(octet <= 0x20 or octet == 0x7F for octet in body):  # noqa: PLR2004 - ASCII
+        return Refusal(Code.AMBIGUOUS_INPUT, "the form has octets that are not percent-encoded; encode them")
+    pairs = query_pairs(body.decode("ascii"))
+    if isinstance(pairs, Refusal):
+        return Refusal(Code.AMBIGUOUS_INPUT, pairs.detail.replace("the query", "the form"))
+    return pairs

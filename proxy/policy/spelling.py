@@ -1,0 +1,30 @@
+"""Names that a lax reader takes for another one: what the upstream might read where we do not.
+
+Several JSON readers compare member names without regard to case (Go's ``encoding/json`` does, and folds
+U+017F and U+212A too); PHP reads ``a[]`` as ``a`` and ``a.b`` or ``a b`` as ``a_b``. A name that only such a
+reader takes for one that matters is refused, because the two would not see the same call.
+"""
+
+from collections.abc import Collection, Iterable
+
+from proxy.errors import Code, Refusal
+
+_UNDERSCORE = str.maketrans({" ": "_", ".": "_"})
+
+
+def fold(name: str) -> str:
+    """What the laxest reader makes of ``name``."""
+    return name.partition("[")[0].strip().translate(_UNDERSCORE).casefold()
+
+
+def lookalike(names: Iterable[str], known: Collection[str]) -> Refusal | None:
+    """Refuse the first of ``names`` that is none of ``known`` and yet could be taken for one of them."""
+    meant: dict[str, str] | None = None
+    for name in names:
+        if name in known:
+            continue
+        meant = {fold(other): other for other in known} if meant is None else meant
+        other = meant.get(fold(name))
+        if other is not None:
+            return Refusal(Code.AMBIGUOUS_INPUT, f"{name!r} can be taken for {other!r}; spell it {other!r}")
+    return None
