@@ -102,6 +102,21 @@ CREATE TABLE carried_out (
     PRIMARY KEY (boot, seq)
 ) WITHOUT ROWID;
 """
+_SERVICE_USAGE = """
+CREATE TABLE IF NOT EXISTS service_usage (
+    ends INTEGER NOT NULL,
+    length INTEGER NOT NULL,
+    service TEXT NOT NULL,
+    budget TEXT NOT NULL,
+    unit TEXT NOT NULL CHECK (unit IN ('requests', 'octets', 'tokens', 'cost')),
+    per TEXT NOT NULL CHECK (per IN ('task', 'agent')),
+    subject TEXT NOT NULL,
+    boot TEXT NOT NULL,
+    used INTEGER NOT NULL,
+    seen INTEGER NOT NULL,
+    PRIMARY KEY (ends, length, service, budget, unit, per, subject, boot)
+) WITHOUT ROWID
+"""
 _DROP_1 = "DROP TABLE holdings; DROP TABLE tasks"
 
 
@@ -116,7 +131,7 @@ def open_file(path: Path) -> sqlite3.Connection:
     :raises OSError: if it cannot be opened.
     :raises sqlite3.Error: if it is not a database or cannot be used as one.
     """
-    _private(path)
+    make_private(path)
     connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
     try:
         _prepare(connection, path)
@@ -138,8 +153,11 @@ def next_seq(connection: sqlite3.Connection) -> int:
     return last_seq(connection)
 
 
-def _private(path: Path) -> None:
-    """Make the file, or check that it is private; the journals next to it take over its mode."""
+def make_private(path: Path) -> None:
+    """Make the file, or check that it is private; the journals next to it take over its mode.
+
+    :raises FormatError: if others can read it. :raises OSError: if it cannot be made.
+    """
     try:
         # Only a new file is opened here: closing one that this process has open elsewhere would drop
         # SQLite's locks on it (fcntl(2), "advisory record locking").
@@ -152,7 +170,7 @@ def _private(path: Path) -> None:
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Make the tables, or check that they are of our format."""
-    _use_wal(connection)
+    use_wal(connection)
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("BEGIN IMMEDIATE")
@@ -161,20 +179,24 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         if version not in {0, 1, _VERSION}:
             raise FormatError(f"{path} was written by another version of gatepass (format {version})")
         if version == 1:
-            _run(connection, _DROP_1)
+            run_script(connection, _DROP_1)
         if version != _VERSION:
-            _run(connection, _SCHEMA)
+            run_script(connection, _SCHEMA)
             connection.execute(f"PRAGMA user_version = {_VERSION}")
+        connection.execute(_SERVICE_USAGE)  # it came later, within the same format
 
 
-def _run(connection: sqlite3.Connection, script: str) -> None:
+def run_script(connection: sqlite3.Connection, script: str) -> None:
     """Run statements inside the transaction, which ``executescript`` would commit first."""
     for statement in script.split(";"):
         connection.execute(statement)
 
 
-def _use_wal(connection: sqlite3.Connection) -> None:
-    """Switch to WAL. Of several processes at first start one does; SQLite does not make the others wait."""
+def use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to WAL. Of several processes at first start one does; SQLite does not make the others wait.
+
+    :raises sqlite3.Error: if that cannot be done.
+    """
     deadline = time.monotonic() + _BUSY_S
     while True:
         try:

@@ -18,7 +18,7 @@ from proxy.identity.revocation import EVERYTHING, Kind, Order, revoked
 from proxy.store import followers_table, orders_table, task_history, task_life, usage_table
 from proxy.store.followers_table import CarriedOut, Follower
 from proxy.store.orders_table import Lift
-from proxy.store.task_connection import TaskConnection
+from proxy.store.service_usage_table import ServiceUsage
 from proxy.store.task_file import FormatError, last_seq, next_seq, open_file
 from proxy.store.task_history import Event, Place
 from proxy.store.task_rows import StoredTask, TaskRows, TaskStoreError
@@ -52,7 +52,7 @@ class Changes(NamedTuple):
     revoked: tuple[Revoked, ...]
 
 
-class TaskStore(TaskConnection):
+class TaskStore(ServiceUsage):
     """The tasks, who holds which placeholder, and the orders that hold.
 
     One connection: use it from the thread that opened it. Every method raises ``TaskStoreError`` if the

@@ -43,11 +43,11 @@ T = TypeVar("T")
 
 
 class TaskBook:
-    """Implements ``ports.Tasks``. Made by ``open`` on an event loop and used on that loop alone."""
+    """Implements ``ports.Tasks``. Made by ``open`` (see there for ``boot``); used on its event loop alone."""
 
     def __init__(self, path: Path, now: Callable[[], float], boot: str, interval: float) -> None:
         self._now = now
-        self._boot = boot
+        self.boot = boot
         self._loop = asyncio.get_running_loop()
         self._known = KnownTasks()
         self._revocations = Revocations()
@@ -200,7 +200,7 @@ class TaskBook:
         """
         done = self._unacknowledged.pop(order, None)
         seq = min(self._unacknowledged.values(), default=self._seq + 1) - 1
-        await self._do(lambda store: store.acknowledge(self._boot, seq, connections, at_ns, done))
+        await self._do(lambda store: store.acknowledge(self.boot, seq, connections, at_ns, done))
 
     async def ask(self, job: Callable[[TaskStore], T]) -> T:
         """What ``job`` finds in the file, or keeps there that is no change of a task or an order.
@@ -219,12 +219,12 @@ class TaskBook:
         :raises TaskStoreError: if it cannot be kept.
         """
         used = dict(rows)
-        await self._do(lambda store: store.keep_usage(self._boot, used))
+        await self._do(lambda store: store.keep_usage(self.boot, used))
 
     async def close(self) -> None:
         """Stop following."""
         with suppress(TaskStoreError):  # whoever looks drops the rows of processes that are gone
-            await self._do(lambda store: store.leave(self._boot))
+            await self._do(lambda store: store.leave(self.boot))
         self._closed = True
         if self._timer:
             self._timer.cancel()
@@ -258,7 +258,7 @@ class TaskBook:
         if self._on_revoke:
             self._unacknowledged.update((revoked.order, revoked.seq) for revoked in changes.revoked)
         elif changes.revoked:  # nobody is served yet, so nothing is left to be done
-            told = self._thread.submit(lambda store: store.acknowledge(self._boot, changes.seq, 0, 0))
+            told = self._thread.submit(lambda store: store.acknowledge(self.boot, changes.seq, 0, 0))
             told.add_done_callback(self._written)
         self._tell(self._on_revoke, [(revoked.order, revoked.tasks) for revoked in changes.revoked])
         self._tell(self._on_end, [(task,) for task in ended])

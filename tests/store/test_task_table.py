@@ -197,8 +197,10 @@ def test_the_store_holds_no_secret(store, path):
     connection.close()
     life = ["state", "issued_at", "expires_at", "opened_by", "ended_at", "ended_by", "reason"]
     order = ["kind", "id", "reason", "ordered_by", "ordered_at_ns"]
+    window = ["ends", "length", "service", "budget", "unit", "per", "subject"]
     assert columns == {
         "counter": ["row", "seq", "orders"],
+        "service_usage": [*window, "boot", "used", "seen"],
         "tasks": ["id", "manifest", "parent", "agent", *life, "opened_seq", "seq"],
         "holdings": ["digest", "task", "service"],
         "vouchers": ["kind", "id", "task"],
