@@ -116,7 +116,7 @@ def _wrong(texts: Mapping[str, str], effect: str) -> str | None:
 
 
 def parse_annotations(texts: Mapping[str, str], effect: str) -> Notes | str:
-    """Read the annotations of a policy with this effect; what is wrong with them, in words, if anything is."""
+    """Read the annotations of a policy with this effect; or what is wrong with them, in words."""
     wrong = _wrong(texts, effect)
     if wrong is not None:
         return wrong
@@ -126,5 +126,5 @@ def parse_annotations(texts: Mapping[str, str], effect: str) -> Notes | str:
             duties += [_READ[name](text)] if name in _READ else []
         except ValueError as error:
             return f"@{name}: {error}"
-    words = [texts.get(name, "") for name in _WORDS]
-    return Notes(texts["id"], *words, combine(duties))
+    reason, owner, advice = (texts.get(name, "") for name in _WORDS)
+    return Notes(texts["id"], reason, owner, advice, combine(duties))

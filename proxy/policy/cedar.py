@@ -6,143 +6,239 @@ policies are given to Cedar under these names instead of their positions.
 
 Decided: the base entities carry the schema, because a handle built without it does not know that
 ``github.issues.create`` is in ``write``, and ``action in Action::"write"`` would silently not match.
+
+Decided: a hold is computed. What is denied without an error is asked again as if it were approved, where
+some policy reads that; only what is allowed then waits for a person.
 """
 
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from importlib.metadata import version
+from typing import NamedTuple
 
 import cedarpy
 
 from proxy.credential.placeholder import redact
-from proxy.errors import Code, Refusal
 from proxy.http.canonical import Origin
 from proxy.identity.principal import Agent
-from proxy.policy import document
+from proxy.policy import builtin, document
 from proxy.policy.bundle import digest
-from proxy.policy.decision import Allow, Deny, Question, Ruling, Site
-from proxy.policy.document import Parts
+from proxy.policy.catalogue import Service
+from proxy.policy.decision import Question, Ruling, Site
+from proxy.policy.document import Subject
 from proxy.policy.load import LoadedRules, check_rules
-from proxy.policy.needs import NOTHING
+from proxy.policy.needs import EVERYTHING
+from proxy.policy.possible import Possible
+from proxy.policy.recent import Recent
+from proxy.policy.schema import schema_text
+from proxy.policy.slices import Slice, Slices, policies_text
+from proxy.policy.verdict import Effect, Speaker, Verdict, judge, unevaluated
 from proxy.problems import Problem
 
 ENGINE = f"cedarpy/{version('cedarpy')}"
 SCHEMA_FILE = "schema.cedarschema"
 POLICIES_FILE = "policies.json"
-_MAX_CACHED_PATH = 512
-_MAX_SHOWN = 200
-_MAX_RULINGS = 1024  # most are of the same second
+_MAX_PLACES = 1024
+_MAX_SUBJECTS = 1024
+_MAX_RULINGS = 2048
 _MAX_REMEMBERED = 4096  # octets
-_NOTHING = b"null"
+_UNWRITTEN = b"null"  # what is recorded if the question cannot even be written down
+
+
+class Place(NamedTuple):
+    """What is known of an origin: its slice, and the host pattern by which its service was found."""
+
+    slice: Slice
+    pattern: str
+
+
+class Described(NamedTuple):
+    """A question as a document for a decision point elsewhere, the action's name and the service."""
+
+    document: bytes
+    action: str
+    service: Service | None
 
 
 class RuleSet:
     """A validated rule set that decides; ``load_rules`` makes one.
 
+    ``schema`` is the one rules are written and validated by.
     ``bundle`` are the files by which its decisions can be taken again: those it was read from, the
-    policies under their ids (``policies.json``) and the schema. ``sha256`` is their digest.
+    policies under their ids (``policies.json``) and the schema of what they read. ``sha256`` is their
+    digest.
     """
 
     def __init__(self, rules: LoadedRules) -> None:
         self.catalogue = rules.catalogue
         self.policies = rules.policies
-        by_id = {policy.id: policy.json for policy in rules.policies}
-        policies = document.canonical({"staticPolicies": by_id, "templates": {}, "templateLinks": []})
+        self.schema = rules.schema
+        self._slices = Slices(rules.catalogue, rules.policies)
+        schema = schema_text(rules.catalogue.services, self._slices.needs())
         self.bundle: Mapping[str, bytes] = {
             **rules.files,
-            SCHEMA_FILE: rules.schema.encode(),
-            POLICIES_FILE: policies,
+            SCHEMA_FILE: schema.encode("utf-8"),
+            POLICIES_FILE: policies_text(rules.policies),
         }
         self.sha256 = digest(self.bundle)
-        self._reasons = {policy.id: policy.reason for policy in rules.policies}
-        self._schema = cedarpy.Schema.from_str(rules.schema)
-        self._set = cedarpy.PolicySet.from_json_str(policies.decode("utf-8"))
-        self._rulings: dict[bytes, Ruling] = {}
-        self._agent = lru_cache(maxsize=256)(self._base)
-        self._cached = lru_cache(maxsize=1024)(self._entities)
+        by_id = {policy.id: policy for policy in rules.policies}
+        self._speaker = Speaker(by_id, builtin.windows(rules.catalogue.services))
+        self._possible = Possible()
+        self._places: Recent[tuple[object, ...], Place] = Recent(_MAX_PLACES)
+        self._subjects: Recent[tuple[object, ...], tuple[Subject, cedarpy.Entities]] = Recent(_MAX_SUBJECTS)
+        self._rulings: Recent[tuple[object, ...], tuple[Verdict, Ruling]] = Recent(_MAX_RULINGS)
 
-    # -- entities --
+    # -- what is where --
 
-    def _base(self, agent: Agent) -> cedarpy.Entities:
-        text = document.agent_entity(agent).decode("utf-8")
-        return cedarpy.Entities.from_json_str(f"[{text}]", self._schema)
-
-    def _entities(self, agent: Agent, origin: Origin, path: str) -> tuple[Parts, cedarpy.Entities]:
-        service, pattern = self.catalogue.locate(origin) or (None, origin.host.name)
-        parts = document.parts(agent, origin, path, service, pattern)
-        delta = parts.endpoint.decode("utf-8")
-        return parts, self._agent(agent).with_added_json_str(f"[{delta}]", self._schema)
-
-    # -- decisions --
+    def _place(self, origin: Origin) -> Place:
+        key = (origin.scheme, origin.port, origin.host.name)
+        found = self._places.get(key)
+        if found is None:
+            service, pattern = self.catalogue.locate(origin) or (None, origin.host.name)
+            found = Place(self._slices.at(service, origin.host.name), pattern)
+            self._places.keep(key, found)
+        return found
 
     def site(self, origin: Origin) -> Site:
         """See ``Pdp``."""
-        return Site(self.catalogue.find(origin), NOTHING)
+        found = self._place(origin).slice
+        return Site(found.service, found.needs)
 
     def could(self, question: Question) -> bool:
         """See ``Pdp``."""
-        return not isinstance(self.decide(question).decision, Deny)
+        place = self._place(question.target.origin)
+        return self._possible.could(question, place.slice, place.pattern)
+
+    def describe(self, question: Question) -> Described:
+        """The question with all that is known of it, for a decision point elsewhere.
+
+        :raises ValueError: if it cannot be written down.
+        """
+        place = self._place(question.target.origin)
+        service = place.slice.service
+        who = _subject(question, place)
+        context = document.context(question, EVERYTHING, who.task, facts=True, budgets=True)
+        action = question.act.operation.id
+        return Described(who.document(document.uid("Action", action), context), action, service)
+
+    # -- decisions --
 
     def decide(self, question: Question) -> Ruling:
         """Decide. Whatever goes wrong is a Deny with POLICY_ERROR; never raises."""
-        origin, path = question.target.origin, question.target.path.text
-        service = self.catalogue.find(origin)
-        action = question.act.operation.id
-        text = _NOTHING  # what is recorded if the question cannot even be written down
         try:
-            entities = self._cached if len(path) <= _MAX_CACHED_PATH else self._entities
-            parts, handle = entities(question.agent, origin, path)
-            context, name = document.context(question), document.uid("Action", action)
-            text = parts.document(name, context)
-            if (known := self._rulings.get(text)) is not None:
-                return known
-            request = {
-                "principal": parts.principal,
-                "action": name,
-                "resource": parts.resource,
-                "context": context.decode("utf-8"),
-            }
-            answer = cedarpy.is_authorized(request, self._set, handle, self._schema)
-            decision = self._judge(question, action, answer)
+            place = self._place(question.target.origin)
+            about = _about(question)
+            key = _key(question, about, place.slice)
+            known = self._rulings.get(key)
+            if known is None:
+                known = self._evaluate(question, about, place)
+                if len(known[1].input) <= _MAX_REMEMBERED:
+                    self._rulings.keep(key, known)
+                return known[1]
         except Exception as error:  # noqa: BLE001 - fail closed: an engine that fails has not allowed anything
-            failed = _error(question, (f"{type(error).__name__}: {error}",))
-            return Ruling(failed, text, service, action, self.sha256, ENGINE, observed=False)
-        ruling = Ruling(decision, text, service, action, self.sha256, ENGINE, observed=False)
-        self._remember(text, ruling)
-        return ruling
+            return self._failed(question, error)
+        verdict, ruling = known
+        if verdict.effect is Effect.ALLOW:
+            return ruling
+        # The words name URL and time, which the rules may not read.
+        decision = self._speaker.say(verdict, question)
+        if decision == ruling.decision:
+            return ruling
+        return Ruling(
+            decision, ruling.input, ruling.service, ruling.action, self.sha256, ENGINE, observed=False
+        )
 
-    def _remember(self, text: bytes, ruling: Ruling) -> None:
-        """Evaluation is pure: the same input under the same rules has the same answer."""
-        if len(text) > _MAX_REMEMBERED:
-            return
-        if len(self._rulings) >= _MAX_RULINGS:
-            del self._rulings[next(iter(self._rulings))]
-        self._rulings[text] = ruling
+    def _evaluate(
+        self, question: Question, about: tuple[object, ...], place: Place
+    ) -> tuple[Verdict, Ruling]:
+        service, action = place.slice.service, question.act.operation.id
+        who, entities = self._who(question, about, place)
+        context = _context(question, place.slice, who)
+        name = document.uid("Action", action)
+        verdict = _ask(who, name, context, entities, place.slice)
+        if verdict.effect is Effect.DENY and _may_wait(verdict, question, place.slice):
+            approved = _context(question._replace(approved=True), place.slice, who)
+            second = _ask(who, name, approved, entities, place.slice)
+            if second.effect is Effect.ALLOW:
+                verdict = Verdict(Effect.HOLD, second.rules, ())
+        decision = self._speaker.say(verdict, question)
+        text = who.document(name, context)
+        return verdict, Ruling(decision, text, service, action, self.sha256, ENGINE, observed=False)
 
-    def _judge(self, question: Question, action: str, answer: cedarpy.AuthzResult) -> Allow | Deny:
-        reasons = tuple(sorted(answer.diagnostics.reasons))
-        errors = tuple(redact(error) for error in answer.diagnostics.errors)
-        if answer.decision is cedarpy.Decision.Allow and reasons and not errors:
-            return Allow(reasons)
-        if answer.decision is not cedarpy.Decision.Deny or (errors and not reasons):
-            return _error(question, errors)
-        if not reasons:
-            detail = f"no rule permits {action} for agent {question.agent.id}: {_words(question)}"
-            return Deny(Refusal(Code.DEFAULT_DENY, detail), (), ())
-        rule = reasons[0]
-        detail = self._reasons[rule] or f"the rule {rule} forbids {_words(question)}"
-        return Deny(Refusal(Code.POLICY_DENY, detail, rule), reasons, errors)
+    def _who(
+        self, question: Question, about: tuple[object, ...], place: Place
+    ) -> tuple[Subject, cedarpy.Entities]:
+        found = self._subjects.get(about)
+        if found is None:
+            who = _subject(question, place)
+            text = who.entities.decode("utf-8")
+            found = who, cedarpy.Entities.from_json_str(text, place.slice.schema)
+            self._subjects.keep(about, found)
+        return found
+
+    def _failed(self, question: Question, error: Exception) -> Ruling:
+        origin, action = question.target.origin, question.act.operation.id
+        decision = unevaluated(question, (redact(f"{type(error).__name__}: {error}"),))
+        service = self.catalogue.find(origin)
+        return Ruling(decision, _UNWRITTEN, service, action, self.sha256, ENGINE, observed=False)
 
 
-def _words(question: Question) -> str:
-    """The request in plain words: method, host and path."""
-    url = document.endpoint_name(question.target.origin, question.target.path.text)
-    return f"{question.method} {url if len(url) <= _MAX_SHOWN else url[:_MAX_SHOWN] + '...'}"
+def _subject(question: Question, place: Place) -> Subject:
+    origin, service = question.target.origin, place.slice.service
+    return document.subject(question.agent, question.task, question.right, origin, service, place.pattern)
 
 
-def _error(question: Question, errors: tuple[str, ...]) -> Deny:
-    detail = f"the rules could not be evaluated for {_words(question)}"
-    return Deny(Refusal(Code.POLICY_ERROR, detail), (), errors)
+def _context(question: Question, where: Slice, who: Subject) -> bytes:
+    facts = not where.needs.facts.isdisjoint(question.act.operation.fact_groups)
+    budgets = where.service is not None and bool(where.service.budgets)
+    return document.context(question, where.needs, who.task, facts=facts, budgets=budgets)
+
+
+def _ask(
+    who: Subject, action: document.Uid, context: bytes, entities: cedarpy.Entities, where: Slice
+) -> Verdict:
+    request = {
+        "principal": who.principal,
+        "action": action,
+        "resource": who.resource,
+        "context": context.decode("utf-8"),
+    }
+    return judge(cedarpy.is_authorized(request, where.policy_set, entities, where.schema))
+
+
+def _may_wait(verdict: Verdict, question: Question, where: Slice) -> bool:
+    return where.needs.approval and not question.approved and not verdict.errors
+
+
+def _about(question: Question) -> tuple[object, ...]:
+    """Everything that goes into the entities of a question."""
+    agent, task, origin = question.agent, question.task, question.target.origin
+    return (
+        *(origin.scheme, origin.host.name, origin.port),
+        *(agent.id, agent.environment, agent.tier, agent.business_owner, agent.data_owner),
+        *(task.id, task.purpose, task.environment, task.on_behalf_of, task.ticket, task.approver),
+        task.parent is None,
+        question.right.scopes,
+    )
+
+
+def _key(question: Question, about: tuple[object, ...], where: Slice) -> tuple[object, ...]:
+    """Everything that goes into the document of a question: equal keys have equal documents."""
+    facts, needs = question.request, where.needs.request
+    return (
+        about,
+        question.act.operation.id,
+        question.act.operation.fact_groups,
+        question.act.facts,
+        question.budgets,
+        question.approved,
+        facts.query_keys if "query_keys" in needs else None,
+        question.method if "method" in needs else None,
+        question.target.path.text if "path" in needs else None,
+        facts.has_body if "has_body" in needs else None,
+        facts.content_type if "content_type" in needs else None,
+        facts.upgrade if "upgrade" in needs else None,
+        facts.time if "time" in needs else None,
+    )
 
 
 def load_rules(files: Mapping[str, bytes], agents: Iterable[Agent] | None) -> RuleSet | list[Problem]:

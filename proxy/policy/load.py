@@ -2,22 +2,23 @@
 
 (1) every file under ``policies/`` and ``services/`` is one that is read; (2) every service reads, and no
 two claim a name or an origin; (3) every policy parses and has an ``@id`` of its own; (4) every agent,
-tier, service and host that a policy names exists: a typing error in a forbid would open what it was
-to close; (5) Cedar's strict validation against the schema of the catalogue.
+tier, service, action and host that a policy names exists: a typing error in a forbid would open what it
+was to close; (5) Cedar's strict validation against the schema of the catalogue.
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 import cedarpy
 
-from proxy.errors import Refusal
-from proxy.http.canonical import parse_host
 from proxy.identity.principal import Agent
 from proxy.policy import builtin
 from proxy.policy.catalogue import Catalogue, Overlap, Service
 from proxy.policy.schema import schema_text
+from proxy.policy.scope import host_of, parse_origin
 from proxy.policy.service_file import parse_service
 from proxy.policy.statement import Policy, Reference, parse_policies
 from proxy.problems import Problem
@@ -29,7 +30,7 @@ _READ = {"policies": ".cedar", "services": ".yaml"}
 
 @dataclass(frozen=True, slots=True)
 class LoadedRules:
-    """A rule set without problems. ``policies`` include those of gatepass itself."""
+    """A rule set without problems. ``policies`` include those of gatepass itself; ``schema`` is whole."""
 
     catalogue: Catalogue
     policies: tuple[Policy, ...]
@@ -74,10 +75,10 @@ def _services(files: Mapping[str, bytes], problems: list[Problem]) -> Catalogue:
         return Catalogue(())
 
 
-def _policies(files: Mapping[str, bytes], problems: list[Problem]) -> list[Policy]:
-    """(3): the policies that parse, gatepass's own first."""
+def _policies(files: Mapping[str, bytes], own: bytes, problems: list[Problem]) -> list[Policy]:
+    """(3): the policies that parse, gatepass's ``own`` first."""
     found: dict[str, Policy] = {}
-    texts = [(builtin.FILE, builtin.POLICIES), *((name, files[name]) for name in _of(files, "policies"))]
+    texts = [(builtin.FILE, own), *((name, files[name]) for name in _of(files, "policies"))]
     for name, data in texts:
         for policy in parse_policies(data, name):
             if isinstance(policy, Problem):
@@ -94,34 +95,62 @@ def _policies(files: Mapping[str, bytes], problems: list[Problem]) -> list[Polic
     return list(found.values())
 
 
-def _unknown(reference: Reference, known: Mapping[str, set[str]]) -> str | None:
-    """(4): what is wrong with the name of an entity."""
-    if reference.type == "Host":
-        host = parse_host(reference.id.removeprefix("*.").encode("utf-8"))
-        if isinstance(host, Refusal) or host.name != reference.id.removeprefix("*."):
-            return f'Host::"{reference.id}" is not a canonical host name and can never match'
-    elif reference.type in known and reference.id not in known[reference.type]:
-        home = "services/" if reference.type == "Service" else "agents.yaml"
-        return f'{reference.type}::"{reference.id}" is not in {home}'
+_HOME = {"Service": "services/", "Agent": "agents.yaml", "Tier": "agents.yaml"}
+
+
+def _never(reference: Reference, patterns: AbstractSet[str]) -> str | None:
+    """(4): why no endpoint is, or lies in, the named one, if that is so."""
+    name = reference.id
+    if reference.type == "Endpoint" and parse_origin(name) is None:
+        return "is not an origin, such as https://api.example.com, and can never match"
+    if reference.type == "Host" and name.startswith("*.") and host_of(name[2:]) is not None:
+        if name not in patterns:
+            return "is not a host of a service, and only those can be named with a wildcard"
+    elif reference.type == "Host" and host_of(name) is None:
+        return "is not a canonical host name and can never match"
     return None
+
+
+def _unknown(
+    reference: Reference, known: Mapping[str, AbstractSet[str]], patterns: AbstractSet[str]
+) -> str | None:
+    """(4): what is wrong with the name of an entity."""
+    shown = f'{reference.type}::"{reference.id}"'
+    names = known.get(reference.type)
+    if names is None:
+        never = _never(reference, patterns)
+        return None if never is None else f"{shown} {never}"
+    if reference.id in names:
+        return None
+    near = get_close_matches(reference.id, sorted(names), 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    if reference.type == "Action":
+        return f"{shown} is no operation, service or group{hint}"
+    return f"{shown} is not in {_HOME[reference.type]}{hint}"
 
 
 def _names(
     policies: Sequence[Policy], catalogue: Catalogue, agents: Sequence[Agent] | None
 ) -> Iterator[Problem]:
-    known = {"Service": {service.name for service in catalogue.services}}
+    known: dict[str, AbstractSet[str]] = {
+        "Service": {service.name for service in catalogue.services},
+        "Action": catalogue.actions(),
+    }
     if agents is not None:
         known |= {"Agent": {agent.id for agent in agents}, "Tier": {agent.tier for agent in agents}}
+    patterns = {host for service in catalogue.services for host in service.hosts}
     for policy in policies:
         for reference in sorted(policy.references()):
-            words = _unknown(reference, known)
+            words = _unknown(reference, known, patterns)
             if words is not None:
                 yield Problem(policy.file, policy.line, f"{policy.id}: {words}")
 
 
 def _validate(policies: Sequence[Policy], schema: str) -> Iterator[Problem]:
     """(5): Cedar's own validation, with the policies in order, so that positions lead back to them."""
-    result = cedarpy.validate_policies("\n".join(policy.text for policy in policies), schema)
+    result = cedarpy.validate_policies(
+        "\n".join(policy.text for policy in policies), schema, release_gil=True
+    )
     for error in result.errors:
         position = _POSITION.fullmatch(error.policy_id)
         words = _POSITIONAL.sub("", error.error)
@@ -139,11 +168,12 @@ def check_rules(files: Mapping[str, bytes], agents: Sequence[Agent] | None) -> L
     problems = list(_strangers(files))
     catalogue = _services(files, problems)
     complete = not problems
-    policies = _policies(files, problems)
+    own = builtin.policies(catalogue.services)
+    policies = _policies(files, own, problems)
     schema = schema_text(catalogue.services)
     if complete:  # with half a catalogue, each name of the other half would be one more problem
         problems += _names(policies, catalogue, agents)
     if not problems:
         problems += _validate(policies, schema)
-    whole = {**files, builtin.FILE: builtin.POLICIES}
+    whole = {**files, builtin.FILE: own}
     return problems or LoadedRules(catalogue, tuple(policies), schema, whole)

@@ -7,10 +7,11 @@ from proxy.http.canonical import Origin
 from proxy.policy import document
 from proxy.policy.bundle import digest
 from proxy.policy.decision import Allow, Pdp, Question, Ruling, Site
-from proxy.policy.needs import NOTHING
+from proxy.policy.needs import NOTHING, REQUEST, Needs
 
 RULE = "observe"
 _NO_RULES = digest({})
+_SEEN = Needs(REQUEST, frozenset(), approval=False, content=False)  # nobody reads it, but suggestions may
 
 
 class _Observe:
@@ -23,9 +24,10 @@ class _Observe:
         return True
 
     def decide(self, question: Question) -> Ruling:
-        target, action = question.target, question.act.operation.id
-        parts = document.parts(question.agent, target.origin, target.path.text, None, target.origin.host.name)
-        text = parts.document(document.uid("Action", action), document.context(question))
+        origin, action = question.target.origin, question.act.operation.id
+        who = document.subject(question.agent, question.task, question.right, origin, None, origin.host.name)
+        context = document.context(question, _SEEN, who.task, facts=False, budgets=False)
+        text = who.document(document.uid("Action", action), context)
         return Ruling(Allow((RULE,)), text, None, action, _NO_RULES, RULE, observed=True)
 
 

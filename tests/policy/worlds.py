@@ -1,9 +1,16 @@
 """A small rule set, and questions to it."""
 
+from collections.abc import Mapping
+from functools import lru_cache
+
+import orjson
+
 from proxy.errors import Refusal
 from proxy.http.canonical import Target, parse_target
 from proxy.identity.principal import Agent, Right, Task
+from proxy.policy.catalogue import classify
 from proxy.policy.cedar import RuleSet, load_rules
+from proxy.policy.content import Act
 from proxy.policy.decision import Question, RequestFacts
 
 CODER = Agent("coder", "development", "standard", "ada@example.org", "grace@example.org")
@@ -32,7 +39,7 @@ permit (principal in Tier::"standard", action in Action::"read", resource in Ser
 when { context.task.scopes.contains("reply") };
 @id("no_admin") @reason("Exports are made by people; ask one.")
 forbid (principal, action in Action::"admin", resource);
-@id("no_secrets") forbid (principal, action, resource) when { resource.path like "*secret*" };
+@id("no_secrets") forbid (principal, action, resource) when { context.request.path like "*secret*" };
 """
 FILES = {"services/tickets.yaml": TICKETS, "policies/tickets.cedar": POLICIES, "agents.yaml": b"agents: []\n"}
 
@@ -73,16 +80,36 @@ def right(of: Task, *scopes: str) -> Right:
     return Right(frozenset(scopes), None, of.environment, of.expires_at)
 
 
+def act(method: str, to: Target, within: RuleSet, facts: Mapping[str, object] | None = None) -> Act:
+    """What the request does by method and path, with these facts."""
+    operation = classify(within.catalogue.find(to.origin), method, to.path.text)
+    return Act(operation, orjson.dumps(facts or {}, option=orjson.OPT_SORT_KEYS))
+
+
 def ask(
     method: str,
     url: str,
     *,
+    within: RuleSet | None = None,
     agent: Agent = CODER,
     of: Task | None = None,
     left: Right | None = None,
     keys: tuple[str, ...] = (),
     content_type: str = "",
+    facts: Mapping[str, object] | None = None,
+    budgets: Mapping[str, object] | None = None,
+    approved: bool = False,
+    time: int = 1_700_000_000,
 ) -> Question:
-    facts = RequestFacts(method == "POST", content_type, keys, "", 1_700_000_000)
-    of = of or task()
-    return Question(agent, of, left or right(of, *of.scopes), method, target(url, method), facts)
+    """A question to ``within``, which says what the request does; default: the rules above."""
+    request = RequestFacts(method == "POST", content_type, keys, "", time)
+    of, to = of or task(), target(url, method)
+    does = act(method, to, within or _default(), facts)
+    used = orjson.dumps(budgets or {}, option=orjson.OPT_SORT_KEYS)
+    left = left or right(of, *of.scopes)
+    return Question(agent, of, left, method, to, request, does, used, approved)
+
+
+@lru_cache(maxsize=1)
+def _default() -> RuleSet:
+    return rules()
