@@ -7,12 +7,12 @@ Elsewhere a key (``tool:search``, ``query.viewer``) names the operation: exact b
 prefix a shorter one.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from proxy.policy.fact import Place, Protocol
 from proxy.policy.operation import Operation
+from proxy.policy.path_tree import PathTree
 from proxy.policy.template import Template, common, more_specific
 
 T = TypeVar("T")
@@ -77,14 +77,6 @@ def ambiguous(operations: Sequence[Operation]) -> tuple[Operation, Operation] | 
     return None
 
 
-class _Step(NamedTuple):
-    """``pattern`` is None where it is known already that the path matches."""
-
-    pattern: re.Pattern[str] | None
-    operation: Operation
-    template: Template
-
-
 class Ambiguous(ValueError):
     """Two operations match the same requests, and neither takes precedence."""
 
@@ -94,58 +86,35 @@ class Ambiguous(ValueError):
 
 
 class RestTable:
-    """The REST operations of one service, ready to be matched: one regular expression a method.
+    """The REST operations of one service, ready to be matched: one tree a method.
 
     :raises Ambiguous: if two of them are.
     """
 
-    __slots__ = ("_tables",)
+    __slots__ = ("_trees",)
 
     def __init__(self, operations: Sequence[Operation]) -> None:
         pair = ambiguous(operations)
         if pair is not None:
             raise Ambiguous(*pair)
-        self._tables: dict[str, tuple[re.Pattern[str], list[tuple[_Step, ...]]]] = {}
-        for method in sorted({method for operation in operations for method in expand(operation.methods)}):
-            self._tables[method] = _table([op for op in operations if method in expand(op.methods)])
+        self._trees: dict[str, PathTree[tuple[Template, Operation]]] = {}
+        for operation in sorted(operations, key=lambda operation: -len(operation.when)):
+            if operation.template is not None:
+                for method in expand(operation.methods):
+                    tree = self._trees.setdefault(method, PathTree())
+                    tree.add(operation.template, (operation.template, operation))
 
     def match(self, method: str, path: str) -> Matched | None:
         """The candidates for this method on this canonical path, or None if there are none."""
-        table = self._tables.get(method)
-        found = None if table is None else table[0].fullmatch(path)
-        if table is None or found is None or found.lastindex is None:
+        tree = self._trees.get(method)
+        if tree is None:
             return None
         candidates = []
-        for step in table[1][found.lastindex - 1]:
-            if step.pattern is None or step.pattern.fullmatch(path) is not None:
-                candidates.append(Candidate(step.operation, step.template.values(path)))
-                if not step.operation.when:
-                    break
-        return Matched(tuple(candidates))
-
-
-def _table(operations: Iterable[Operation]) -> tuple[re.Pattern[str], list[tuple[_Step, ...]]]:
-    """One alternative for each distinct template, and the steps to take where it fits."""
-    chosen = [(op.template, op) for op in operations if op.template is not None]
-    chosen.sort(key=lambda pair: (pair[0].shape, -len(pair[1].when)))
-    rungs: dict[str, list[tuple[Template, Operation]]] = {}
-    for template, operation in chosen:
-        rungs.setdefault(template.pattern, []).append((template, operation))
-    whole = re.compile("|".join(f"({pattern})" for pattern in rungs), re.DOTALL)
-    return whole, [_steps(index, list(rungs.items())) for index in range(len(rungs))]
-
-
-def _steps(first: int, rungs: Sequence[tuple[str, list[tuple[Template, Operation]]]]) -> tuple[_Step, ...]:
-    """The steps for paths whose most specific template is that of ``first``."""
-    template = rungs[first][1][0][0]
-    steps = [_Step(None, operation, own) for own, operation in rungs[first][1]]
-    if not steps[-1].operation.when:
-        return tuple(steps)
-    for pattern, pairs in rungs[first + 1 :]:
-        if common(template, pairs[0][0]):
-            compiled = re.compile(pattern, re.DOTALL)
-            steps += [_Step(compiled, operation, own) for own, operation in pairs]
-    return tuple(steps)
+        for template, operation in tree.find(path):
+            candidates.append(Candidate(operation, template.values(path)))
+            if not operation.when:
+                break
+        return Matched(tuple(candidates)) if candidates else None
 
 
 class Patterns(Generic[T]):
@@ -208,20 +177,17 @@ class Endpoints:
     :raises ValueError: if two templates match the same paths while neither is more specific.
     """
 
-    __slots__ = ("_default", "_patterns")
+    __slots__ = ("_default", "_tree")
 
     def __init__(self, endpoints: Sequence[tuple[Template, Protocol]], default: Protocol) -> None:
-        for index, (one, _) in enumerate(endpoints):
+        self._tree: PathTree[Protocol] = PathTree()
+        self._default = default
+        for index, (one, spoken) in enumerate(endpoints):
             for other, _ in endpoints[:index]:
                 if common(one, other) and not more_specific(one, other) and not more_specific(other, one):
                     raise ValueError(f"endpoints {other.text} and {one.text} match the same paths")
-        ordered = sorted(endpoints, key=lambda pair: pair[0].shape)
-        self._patterns = [(re.compile(template.pattern, re.DOTALL), spoken) for template, spoken in ordered]
-        self._default = default
+            self._tree.add(one, spoken)
 
     def at(self, path: str) -> Protocol:
         """What is spoken at a canonical path."""
-        for pattern, spoken in self._patterns:
-            if pattern.fullmatch(path) is not None:
-                return spoken
-        return self._default
+        return next(self._tree.find(path), self._default)

@@ -17,7 +17,7 @@ from proxy.policy.matching import Ambiguous, Endpoints
 from proxy.policy.operation import Group
 from proxy.policy.operation_entry import OperationEntry, OperationName
 from proxy.policy.service_budget import Unit
-from proxy.policy.template import Template, common, covers, parse_template
+from proxy.policy.template import Template, common, covers, more_specific, parse_template
 from proxy.problems import KeyPath, LoadedYaml, Problem, load_yaml, problems_of
 
 RESERVED = frozenset({*Group, "http", "gatepass"})  # names of groups, and what begins names of our own
@@ -98,13 +98,17 @@ class ServiceEntry(Model):
     def _unspoken(self, entry: OperationEntry) -> str | None:
         """Why no request could ever be this operation, or None."""
         if entry.path is None:
-            spoken = entry.spoken_in(self.protocols) is not None
-            return None if spoken else f"{entry.kind} goes with a protocol that is not spoken here"
+            known = entry.spoken_in(self.protocols) is not None
+            return None if known else f"{entry.kind} goes with a protocol that is not spoken here"
         template, endpoints = parse_template(entry.path), _templates(self.endpoints)
-        if any(spoken is Protocol.REST and common(template, path) for path, spoken in endpoints):
-            return None
-        over = next((spoken for path, spoken in endpoints if covers(path, template)), Protocol(self.protocol))
-        return None if over is Protocol.REST else f"{over} is spoken at this path, not rest"
+        rest = [path for path, spoken in endpoints if spoken is Protocol.REST and common(path, template)]
+        for path, spoken in endpoints:
+            if spoken is Protocol.REST or not covers(path, template):
+                continue
+            if not any(more_specific(other, path) for other in rest):
+                return f"{spoken} is spoken at this path, not rest"
+        default = Protocol(self.protocol)
+        return None if rest or default is Protocol.REST else f"{default} is spoken at this path, not rest"
 
     def service(self) -> Service:
         """The entry as a service.

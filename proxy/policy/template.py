@@ -15,7 +15,6 @@ from proxy.http.canonical import parse_path
 
 _PARAMETER = re.compile(r"\{([a-z][a-z0-9_]*)(\*?)\}")
 LITERAL, ONE, REST = 0, 1, 2
-_PATTERN = {ONE: "/[^/]+", REST: "/.*"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +29,6 @@ class Template:
     segments: tuple[str, ...]
     shape: tuple[int, ...]
     names: tuple[str, ...]
-
-    @property
-    def pattern(self) -> str:
-        """A regular expression (DOTALL, without groups) for the whole canonical path."""
-        pairs = zip(self.segments, self.shape, strict=True)
-        return "".join(_PATTERN.get(kind) or "/" + re.escape(segment) for segment, kind in pairs)
 
     @property
     def parameters(self) -> tuple[str, ...]:

@@ -1,0 +1,206 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.policy.fact import Condition, Place, Protocol, Selector
+from proxy.policy.matching import (
+    Ambiguous,
+    Endpoints,
+    Patterns,
+    RestTable,
+    Selectors,
+    ambiguous,
+    exclusive,
+    expand,
+)
+from proxy.policy.operation import Group, Operation
+from proxy.policy.template import more_specific, parse_template
+from tests.policy.worlds_catalogue import PATH, TEMPLATE, op
+
+
+def found(table, method, path):
+    matched = table.match(method, path)
+    return [] if matched is None else [candidate.operation.id for candidate in matched.candidates]
+
+
+def test_the_more_specific_operation_wins_whatever_the_order():
+    operations = [
+        op("s.rest", "/a/{r*}"),
+        op("s.one", "/a/{x}"),
+        op("s.literal", "/a/b"),
+        op("s.deep", "/a/{x}/{r*}"),
+    ]
+    for ordered in (operations, operations[::-1]):
+        table = RestTable(ordered)
+        first = [found(table, "GET", path) for path in ("/a/b", "/a/c", "/a/", "/a/c/d", "/a/b/d")]
+        assert first == [["s.literal"], ["s.one"], ["s.rest"], ["s.deep"], ["s.deep"]]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "clash"),
+    [
+        ("/a/{x}", "/a/{y}", True),
+        ("/a/{x}/c", "/{y}/b/c", True),
+        ("/a/{x*}", "/a/{y*}", True),
+        ("/a/{x}/c", "/{y*}", False),
+        ("/{x}/b/c", "/a/{y*}", True),
+        ("/a/{x}", "/a/b", False),
+        ("/a/{x}", "/b/{x}", False),
+        ("/a/{x}", "/a/", False),
+        ("/a/{x*}", "/a/{x}/{y}", False),
+        ("/a/b", "/a/b", True),
+    ],
+)
+def test_ambiguous_templates_are_found(one, other, clash):
+    operations = [op("s.one", one), op("s.other", other)]
+    assert (ambiguous(operations) is not None) is clash
+    assert (ambiguous(operations[::-1]) is not None) is clash
+    if clash:
+        with pytest.raises(Ambiguous, match=r"s\.one and s\.other") as caught:
+            RestTable(operations)
+        assert caught.value.operations == tuple(operations)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "clash"),
+    [
+        ({"q": ("a",)}, {}, False),
+        ({"q": ("a",)}, {"q": ("b",)}, False),
+        ({"q": ("a", "c")}, {"q": ("b", "c")}, True),
+        ({"q": ()}, {"q": ("b",)}, True),
+        ({"q": ("a",)}, {"p": ("b",)}, True),
+        ({"q": ("a",)}, {"q": ("b",), "p": ()}, False),
+    ],
+)
+def test_conditions_tell_operations_apart_by_number_or_by_excluding_each_other(one, other, clash):
+    operations = [op("s.one", "/a", when=one), op("s.other", "/a", when=other)]
+    assert (ambiguous(operations) is not None) is clash
+    assert (ambiguous(operations[::-1]) is not None) is clash
+
+
+def test_between_templates_of_no_order_only_exclusion_helps():
+    number = [op("s.a", "/a/{x}", when={"q": ()}), op("s.b", "/{y}/b")]
+    assert ambiguous(number) == tuple(number)
+    assert (
+        ambiguous([op("s.a", "/a/{x}", when={"q": ("1",)}), op("s.b", "/{y}/b", when={"q": ("2",)})]) is None
+    )
+
+
+def test_an_operation_whose_conditions_may_fail_is_followed_by_the_next():
+    table = RestTable(
+        [
+            op("s.any", "/{r*}"),
+            op("s.plain", "/a/{x}"),
+            op("s.two", "/a/{y}", when={"p": (), "q": ()}),
+            op("s.one", "/a/{x}", when={"q": ()}),
+            op("s.literal", "/a/b", when={"q": ("z",)}),
+        ]
+    )
+    assert found(table, "GET", "/a/b") == ["s.literal", "s.two", "s.one", "s.plain"]
+    assert found(table, "GET", "/a/c") == ["s.two", "s.one", "s.plain"]
+    assert found(table, "GET", "/c") == ["s.any"]
+    assert [one.path for one in table.match("GET", "/a/b").candidates] == [
+        {},
+        {"y": "b"},
+        {"x": "b"},
+        {"x": "b"},
+    ]
+
+
+def test_whether_the_content_is_needed_is_said_by_the_conditions():
+    body = Operation(
+        "s.b", Group.READ, ("POST",), parse_template("/a"), when=(Condition(Place.BODY, ("x",), ()),)
+    )
+    table = RestTable([body, op("s.q", "/q", "POST", when={"q": ()}), op("s.p", "/p", "POST")])
+    assert [table.match("POST", path).needs_body for path in ("/a", "/q", "/p")] == [True, False, False]
+
+
+def test_the_same_path_with_other_methods_is_no_clash_but_get_includes_head():
+    assert ambiguous([op("s.a", "/a", "GET"), op("s.b", "/a", "POST")]) is None
+    assert ambiguous([op("s.a", "/a", "GET"), op("s.b", "/a", "HEAD")]) is not None
+    assert found(RestTable([op("s.a", "/a", "GET")]), "HEAD", "/a") == ["s.a"]
+    assert expand(["POST"]) == {"POST"}
+
+
+def test_no_operations_match_nothing():
+    assert RestTable([]).match("GET", "/") is None
+    assert RestTable([op("s.a", "/a")]).match("POST", "/a") is None
+    assert RestTable([op("s.a", "/a")]).match("GET", "/b") is None
+    assert Selectors([]).find(Protocol.MCP, "tool:x") is None
+    assert Patterns([]).find("x") is None
+    assert Endpoints([], Protocol.GRPC).at("/") is Protocol.GRPC
+
+
+WHEN = st.dictionaries(
+    st.sampled_from(["p", "q"]), st.sampled_from([(), ("1",), ("2",), ("1", "2")]), max_size=2
+)
+QUERY = st.dictionaries(st.sampled_from(["p", "q"]), st.sampled_from(["1", "2", "3"]), max_size=2)
+
+
+def holds(operation, query):
+    fields = [(condition.path[0], condition.values) for condition in operation.when]
+    return all(name in query and (not values or query[name] in values) for name, values in fields)
+
+
+def beats(one, other):
+    if one.template.shape == other.template.shape:
+        return len(one.when) > len(other.when)
+    return more_specific(one.template, other.template)
+
+
+@given(st.lists(st.tuples(TEMPLATE, WHEN), min_size=1, max_size=4), PATH, QUERY)
+def test_unless_ambiguous_one_operation_beats_all_others_whatever_the_order(entries, path, query):
+    operations = [op(f"s.o{index}", text, when=when) for index, (text, when) in enumerate(entries)]
+    if ambiguous(operations) is not None:
+        return
+    alone = [one for one in operations if RestTable([one]).match("GET", path) and holds(one, query)]
+    best = [one for one in alone if all(beats(one, other) for other in alone if other is not one)]
+    assert len(best) == min(len(alone), 1)
+    for ordered in (operations, operations[::-1]):
+        matched = RestTable(ordered).match("GET", path)
+        fitting = [c.operation for c in matched.candidates if holds(c.operation, query)] if matched else []
+        assert fitting[:1] == best
+
+
+@given(WHEN, WHEN, QUERY)
+def test_exclusive_conditions_never_hold_together(one, other, query):
+    left, right = op("s.a", "/", when=one), op("s.b", "/", when=other)
+    assert exclusive(left, right) == exclusive(right, left)
+    assert not (exclusive(left, right) and holds(left, query) and holds(right, query))
+
+
+@given(st.sets(st.text("ab", max_size=3)), st.sets(st.text("ab", max_size=3)), st.text("ab", max_size=4))
+def test_exact_beats_prefix_and_a_longer_prefix_a_shorter_one(exact, prefixes, name):
+    patterns = Patterns([*((text, text) for text in exact), *((f"{text}*", f"{text}*") for text in prefixes)])
+    fitting = sorted((text for text in prefixes if name.startswith(text)), key=len)
+    expected = name if name in exact else f"{fitting[-1]}*" if fitting else None
+    assert patterns.find(name) == expected
+
+
+def test_a_pattern_stands_once():
+    with pytest.raises(ValueError, match=r"a\* stands twice"):
+        Patterns([("a*", 1), ("a", 2), ("a*", 3)])
+
+
+def test_a_selector_belongs_to_its_protocol_and_stands_once():
+    tool = Operation("s.t", Group.READ, selector=Selector(Protocol.MCP, "tool:x"))
+    field = Operation("s.f", Group.READ, selector=Selector(Protocol.GRAPHQL, "query.*"))
+    both = Selectors([tool, field, op("s.r", "/")])
+    assert both.find(Protocol.MCP, "tool:x") is tool
+    assert both.find(Protocol.GRAPHQL, "query.viewer") is field
+    assert both.find(Protocol.MCP, "query.viewer") is None
+    assert both.find(Protocol.GRPC, "tool:x") is None
+    twin = Operation("s.u", Group.READ, selector=Selector(Protocol.MCP, "tool:x"))
+    with pytest.raises(Ambiguous, match=r"s\.t and s\.u"):
+        Selectors([tool, twin])
+
+
+def test_the_most_specific_endpoint_says_what_is_spoken():
+    pairs = [("/{r*}", Protocol.MCP), ("/api/{r*}", Protocol.REST), ("/api/graphql", Protocol.GRAPHQL)]
+    for ordered in (pairs, pairs[::-1]):
+        endpoints = Endpoints([(parse_template(text), spoken) for text, spoken in ordered], Protocol.GRPC)
+        spoken = [endpoints.at(path) for path in ("/x", "/api/y", "/api/graphql", "/api/graphql/")]
+        assert spoken == [Protocol.MCP, Protocol.REST, Protocol.GRAPHQL, Protocol.REST]
+    twins = [(parse_template("/{x}/b"), Protocol.MCP), (parse_template("/a/{x}"), Protocol.REST)]
+    with pytest.raises(ValueError, match=r"endpoints /\{x\}/b and /a/\{x\} match the same paths"):
+        Endpoints(twins, Protocol.REST)
