@@ -19,13 +19,13 @@ import orjson
 
 from proxy.errors import Code, Refusal
 from proxy.identity.principal import Link
+from proxy.policy.builtin import budget_rule
 from proxy.policy.catalogue import Service
 from proxy.policy.price import cost
 from proxy.policy.service_budget import Per, ServiceBudget, Unit, Used
 from proxy.policy.tally import Account, Counter, Kept, Window
 
 NO_BUDGETS = b"{}"
-RULE = "gatepass.budget"  # what refuses is called RULE.SERVICE.NAME
 
 
 class Subject(NamedTuple):
@@ -96,7 +96,7 @@ class Windows:
         if not spent:
             return self.count(service, links, now)
         last, account = max(spent, key=lambda pair: _renewal(pair[0], at))
-        return _refusal(last, account, self.retry_after(service, last.name, now))
+        return _refusal(service, last, account, self.retry_after(service, last.name, now))
 
     def count(self, service: Service, links: Sequence[Subject], now: int) -> Taken:
         """As ``take``, but of a call that has been made already: it counts, whatever is left."""
@@ -228,12 +228,12 @@ def _amount(unit: Unit, used: Used, price: int) -> int:
             assert_never(unit)
 
 
-def _refusal(budget: ServiceBudget, account: Account, retry_after: int) -> Refusal:
+def _refusal(service: Service, budget: ServiceBudget, account: Account, retry_after: int) -> Refusal:
     amount = f"{budget.limit} {budget.unit}"
     if budget.unit is Unit.COST:
         amount = f"a cost of {budget.limit // 1_000_000}.{budget.limit % 1_000_000:06d}"
     detail = (
-        f"the {account.per} {account.subject} has used up the budget {budget.name!r} of {account.service}: "
+        f"the {account.per} {account.subject} has used up the budget {budget.name!r} of {service.name}: "
         f"{amount} in {budget.window} seconds"
     )
-    return Refusal(Code.RATE_LIMITED, detail, f"{RULE}.{account.service}.{budget.name}", retry_after)
+    return Refusal(Code.RATE_LIMITED, detail, budget_rule(service, budget), retry_after)
