@@ -17,6 +17,7 @@ from proxy.errors import Code, Refusal
 from proxy.identity.principal import Budgets, Link, Principal
 from proxy.identity.rights import meet_budgets
 from proxy.identity.wanted import Wanted, parse_wanted
+from proxy.policy.window import Left
 from proxy.ports import Answer, Ask
 
 _METHOD = re.compile(r"[A-Z][A-Z-]{0,31}", re.ASCII)
@@ -31,7 +32,7 @@ _METHODS = {
     "/end": "POST",
 }
 _INDEX = {
-    "GET /whoami": "who you are here, your task, what it allows, when it ends, what is left of its budgets",
+    "GET /whoami": "who you are here, your task, what it allows, when it ends, what is left of all budgets",
     "GET /may?method=GET&url=URL": "whether this call would be allowed now, and if not, why and what to do",
     "GET /blocked": "the latest calls of your task that were refused, the newest first",
     "POST /delegate": (
@@ -47,7 +48,8 @@ class AgentDesk:
 
     ``may`` judges a call that is not made; ``blocked`` gives the recent refusals of a task by its id, newest
     first, as JSON members; ``end`` ends the caller's task and all below it and returns how many were open;
-    ``left`` is what is left of the budgets at one link; ``now`` is POSIX seconds.
+    ``left`` is what is left of the budgets at one link; ``services_left`` is what is left for a caller of the
+    budgets of services, by service; ``now`` is POSIX seconds.
     """
 
     def __init__(
@@ -59,12 +61,14 @@ class AgentDesk:
         end: Callable[[Principal, str], Awaitable[int]],
         left: Callable[[Link], Budgets],
         now: Callable[[], int],
+        services_left: Callable[[Principal], Mapping[str, Sequence[Left]]] = lambda _: {},
     ) -> None:
         self._delegate = delegate
         self._may = may
         self._blocked = blocked
         self._end = end
         self._left = left
+        self._services_left = services_left
         self._now = now
 
     async def answer(self, principal: Principal, ask: Ask) -> Answer | Refusal:
@@ -105,6 +109,7 @@ class AgentDesk:
             },
             "right": {"scopes": render.names(right.scopes), "services": render.names(right.services)},
             "budgets_left": render.budgets(self._left_of(principal)),
+            "service_budgets": render.service_budgets(self._services_left(principal)),
             "chain": [
                 {"agent": link.agent.id, "task": link.task.id, "purpose": link.task.purpose}
                 for link in principal.chain

@@ -1,6 +1,6 @@
 """Values as JSON members, for agents and operators. Times are RFC 3339 in UTC."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 import orjson
@@ -8,6 +8,8 @@ import orjson
 from proxy.control.operations import Delegated, RevokeReport, TaskFacts
 from proxy.identity.principal import Budgets, Task
 from proxy.identity.revocation import Order
+from proxy.policy.service_budget import Unit
+from proxy.policy.window import Left
 
 Members = dict[str, object]
 
@@ -37,6 +39,25 @@ def precise_instant(nanoseconds: int) -> str:
 def budgets(value: Budgets) -> Members:
     """Budgets; null is no limit."""
     return {"requests": value.requests, "octets": value.octets}
+
+
+def service_budgets(value: Mapping[str, Iterable[Left]]) -> Members:
+    """Budgets of services, by service and name; ``window`` is in seconds."""
+    return {
+        service: {left.budget.name: _left(left) for left in budgets} for service, budgets in value.items()
+    }
+
+
+def _left(value: Left) -> Members:
+    budget = value.budget
+    return {
+        "per": budget.per.value,
+        "unit": "millionths of the currency" if budget.unit is Unit.COST else budget.unit.value,
+        "limit": budget.limit,
+        "left": value.left,
+        "window": budget.window,
+        "renews_at": instant(value.renews_at),
+    }
 
 
 def names(values: Iterable[str] | None) -> list[str] | None:

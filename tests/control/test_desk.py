@@ -10,6 +10,8 @@ from proxy.control.operations import Delegated, May
 from proxy.errors import Code, Refusal
 from proxy.identity.principal import Agent, Budgets, Evidence, Link, Method, Principal, Right, Task
 from proxy.identity.wanted import Wanted, format_wanted
+from proxy.policy.service_budget import Per, ServiceBudget, Unit
+from proxy.policy.window import Left
 from proxy.ports import Answer, Ask
 from tests.control.worlds import NOW, task_id
 
@@ -50,6 +52,7 @@ class Sidecar:
 
     journal: list[tuple[str, ...]] = field(default_factory=list)
     used: dict[str, Budgets] = field(default_factory=dict)
+    services: dict[str, tuple[Left, ...]] = field(default_factory=dict)
 
     async def delegate(self, principal, wanted):
         if wanted.agent != "tester":
@@ -101,6 +104,7 @@ class Sidecar:
             end=self.end,
             left=self.left,
             now=lambda: NOW + 10,
+            services_left=lambda principal: self.services if principal is PRINCIPAL else {},
         )
 
 
@@ -142,6 +146,7 @@ async def test_whoami_says_all_of_the_caller_and_its_chain(sidecar):
         },
         "right": {"scopes": ["a", "b"], "services": ["api", "github"]},
         "budgets_left": {"requests": 5, "octets": 1_000},
+        "service_budgets": {},
         "chain": [
             {"agent": "lead", "task": ROOT.task.id, "purpose": "release 7"},
             {"agent": "coder", "task": LEAF.task.id, "purpose": "fix issue 7"},
@@ -161,6 +166,35 @@ async def test_services_that_nothing_narrows_are_null_and_none_are_an_empty_list
 
 async def test_a_task_without_budgets_has_no_limits_left(sidecar):
     assert read(await get(sidecar, "/whoami"))["budgets_left"] == {"requests": None, "octets": None}
+
+
+async def test_what_is_left_of_the_budgets_of_services_is_told_by_name(sidecar):
+    sidecar.services = {
+        "github": (
+            Left(ServiceBudget("hourly", Per.TASK, 3_600, Unit.REQUESTS, 100), 97, NOW + 3_600),
+            Left(ServiceBudget("spend", Per.AGENT, 86_400, Unit.COST, 5_000_000), 0, NOW + 57_600),
+        )
+    }
+    assert read(await get(sidecar, "/whoami"))["service_budgets"] == {
+        "github": {
+            "hourly": {
+                "per": "task",
+                "unit": "requests",
+                "limit": 100,
+                "left": 97,
+                "window": 3_600,
+                "renews_at": "2027-01-15T09:00:00Z",
+            },
+            "spend": {
+                "per": "agent",
+                "unit": "millionths of the currency",
+                "limit": 5_000_000,
+                "left": 0,
+                "window": 86_400,
+                "renews_at": "2027-01-16T00:00:00Z",
+            },
+        }
+    }
 
 
 async def test_may_answers_in_both_cases(sidecar):
