@@ -1,29 +1,21 @@
+from json import dumps
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.credential.binding import BasicSurface, Binding, HeaderSurface, QuerySurface
+from proxy.http.canonical import Host, HostKind, parse_host
 from proxy.policy.catalogue import Service
+from proxy.policy.fact import Protocol
 from proxy.policy.operation import Group
 from proxy.policy.service_file import parse_service
 from tests.policy.worlds import TICKETS
-
-BARE = """\
-name: api
-hosts: [api.example.org]
-owner: o@example.org
-data_owner: d@example.org
-sensitivity: public
-environments: [development]
-"""
-
-
-def parsed(text):
-    result = parse_service(text if isinstance(text, bytes) else text.encode(), "services/api.yaml")
-    assert isinstance(result, Service), [str(problem) for problem in result]
-    return result
+from tests.policy.worlds_catalogue import BARE, FULL, parsed
 
 
 def test_a_whole_file_is_read():
-    service = parsed(TICKETS)
+    service = parsed(TICKETS.decode())
     assert service.hosts == ("tickets.example.org", "*.tickets.example.org")
     assert (service.schemes, service.ports) == (("https",), (443,))
     reply = next(operation for operation in service.operations if operation.id == "tickets.reply")
@@ -57,6 +49,7 @@ def test_ports_follow_the_schemes():
     [
         (BARE + "colour: red\n", 7, "colour: this key is not known here"),
         (BARE.replace("name: api", "name: http"), 1, "name: http is a name of gatepass itself"),
+        (BARE.replace("name: api", "name: write"), 1, "name: write is a name of gatepass itself"),
         (BARE.replace("name: api", "name: Api"), 1, "name: String should match"),
         (BARE.replace("[development]", "[]"), 6, "environments:"),
         (BARE.replace("public", "secret"), 5, "sensitivity:"),
@@ -66,6 +59,20 @@ def test_ports_follow_the_schemes():
         (BARE.replace("[api.example.org]", '["*.10.0.0.1"]'), 2, "two labels"),
         (BARE.replace("[api.example.org]", "[a_b.example.org]"), 2, "not a DNS name"),
         (BARE.replace("[api.example.org]", '["[::1]:443"]'), 2, "brackets"),
+        (BARE.replace("[api.example.org]", '["*api.example.org"]'), 2, "not a DNS name"),
+        (BARE.replace("[api.example.org]", '["*.*.example.org"]'), 2, "not a DNS name"),
+        (BARE.replace("[api.example.org]", '["*"]'), 2, "not a DNS name"),
+        (BARE.replace("[api.example.org]", "[api.example.org.]"), 2, "write api.example.org"),
+        (BARE + "protocol: soap\n", 7, "protocol:"),
+        (BARE + "endpoints: {graphql: graphql}\n", 7, "endpoints: not a canonical path"),
+        (BARE + 'endpoints: {"/{x}": mcp, "/{y}": graphql}\n', 7, "endpoints /{x} and /{y} match the same paths"),
+        (BARE + 'protocol: aws-query\nendpoints: {"/j": aws-json}\n', 8, "aws-query or aws-json, not both"),
+        (BARE + "protocol: graphql\npersisted_queries:\n  abc: query\n", 9, "persisted_queries.abc"),
+        (BARE + f"protocol: graphql\npersisted_queries:\n  {'a' * 64}: query\n", 9, "not the SHA-256 of this text"),
+        (BARE + "operations:\n  a: {group: read, method: GET, path: /}\n  x.y.z.a.b.c.d.e.f: {group: read, method: GET, path: /a}\n",
+         9, "operations.x.y"),
+        (BARE + "protocol: mcp\noperations:\n  a: {group: read, tool: x*}\n  b: {group: write, tool: x*}\n",
+         10, "operations.b: api.a and api.b match the same requests"),
         (BARE + "ports: ['443']\n", 7, "ports.0:"),
         (BARE + "operations:\n  x: {group: red, method: GET, path: /}\n", 8, "operations.x.group"),
         (BARE + "operations:\n  x: {group: read, method: get, path: /}\n", 8, "in capitals"),
@@ -90,3 +97,52 @@ def test_what_is_wrong_is_named_with_its_line(text, line, words):
     assert isinstance(problems, list)
     assert [problem.line for problem in problems] == [line]
     assert words in problems[0].message
+
+
+def test_where_what_is_spoken():
+    service = parsed(FULL)
+    assert service.protocols == {
+        Protocol.REST, Protocol.GRAPHQL, Protocol.MCP, Protocol.GRPC, Protocol.AWS_JSON,
+    }  # fmt: skip
+    assert service.protocol_at("/graphql") is Protocol.GRAPHQL
+    assert service.protocol_at("/shop.v1.Cart/Pay") is Protocol.GRPC
+    assert service.protocol_at("/graphql/x") is Protocol.REST
+    assert parsed(BARE + "protocol: mcp\n").protocol_at("/x") is Protocol.MCP
+
+
+def test_persisted_queries_are_kept_by_their_hash():
+    queries = parsed(FULL).persisted_queries
+    assert list(queries.values()) == ["query { viewer { login } }"]
+    wrong = FULL.replace("viewer { login }", "viewer { email }")
+    problems = parse_service(wrong.encode(), "f")
+    assert isinstance(problems, list)
+    assert [problem.message for problem in problems] == [
+        f"persisted_queries.{next(iter(queries))}: not the SHA-256 of this text"
+    ]
+    elsewhere = BARE + f'persisted_queries: {{{next(iter(queries))}: "query {{ viewer {{ login }} }}"}}\n'
+    problems = parse_service(elsewhere.encode(), "f")
+    assert [str(problem) for problem in problems] == ["f:7: persisted_queries: graphql is not spoken here"]
+
+
+def test_every_problem_between_the_parts_is_reported():
+    text = BARE + "operations:\n  a: {group: read, tool: x}\n  b: {group: read, rpc: x}\n"
+    problems = parse_service(text.encode(), "f")
+    assert [problem.line for problem in problems] == [8, 9]
+
+
+@given(st.text("*.ab-xn_[]:1é ", max_size=20))
+def test_a_host_pattern_is_canonical_or_refused(text):
+    result = parse_service(BARE.replace("[api.example.org]", dumps([text])).encode(), "f")
+    if isinstance(result, list):
+        return
+    assert result.hosts == (text,)
+    host = parse_host(text.removeprefix("*.").encode())
+    assert isinstance(host, Host)
+    assert str(host) == text.removeprefix("*.")
+    assert not text.startswith("*.") or (host.kind is HostKind.NAME and "." in host.name)
+
+
+@given(st.binary(max_size=60) | st.text(max_size=60).map(lambda text: (BARE + text).encode()))
+def test_whatever_the_file_holds_reading_it_never_raises(data):
+    result = parse_service(data, "f")
+    assert isinstance(result, Service) or all(problem.file == "f" for problem in result)
