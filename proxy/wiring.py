@@ -33,7 +33,8 @@ from proxy.wiring_parts import (
     task_event,
     upstream_context,
 )
-from proxy.wiring_rules import Rules, load
+from proxy.wiring_reload import load_event
+from proxy.wiring_rules import Rules, Source, load
 
 __all__ = ["MAIN_LOG", "TASKS", "Rules", "Sidecar", "load", "log_origin", "task_event"]
 
@@ -84,12 +85,14 @@ class Sidecar:
         fixed: Mapping[str, Fixed] | None = None,
         log_name: str = MAIN_LOG,
         resolver: Resolver | None = None,
+        source: Source | None = None,
     ) -> "Sidecar":
         """Open the log, recover, load the tasks, listen.
 
         ``roots`` is a directory of extra roots for upstream TLS; ``fixed`` maps agents to the standing task
         they have when they name none; ``log_name`` is the log's directory under ``state``. The main log tells
-        of what happened to tasks and orders while nothing ran; another one does not.
+        of what happened to tasks and orders while nothing ran; another one does not. ``source`` is where the
+        rules came from: there they are followed.
 
         :raises LogInUse: another sidecar uses this state directory. :raises LogCorrupt: see ``TiledLog``.
         :raises OSError: an address cannot be bound, or a file cannot be read or written.
@@ -109,8 +112,9 @@ class Sidecar:
             raise
         mark = log_name if log_name == MAIN_LOG else None
         given = Given(
-            settings, rules, state, keyring, environment, alarm, context, fixed or {}, resolver, mark
-        )
+            settings, rules, state, keyring, environment, alarm, context, fixed or {}, resolver, mark,
+            state / log_name, source,
+        )  # fmt: skip
         scribe = Scribe(log=log, clock=clock, entropy=entropy, origin=origin, boot=boot, alarm=alarm)
         try:
             sidecar = cls(assemble(given, clock, scribe, book), log, settings)
@@ -131,13 +135,7 @@ class Sidecar:
         for decision_id in lost:  # before ``boot``: whoever looks for them starts at the last one
             scribe.note("outcome.unknown", {"decision_id": decision_id})
         scribe.note("boot", {"unclean": recovery.unclean, "dropped_bytes": recovery.dropped_bytes})
-        scribe.note(
-            "rules.load",
-            {
-                "ruleset_sha256": rules.ruleset.sha256 if rules.ruleset is not None else None,
-                "observing": rules.ruleset is None,
-            },
-        )
+        scribe.note("rules.load", load_event(rules))
 
     async def drain(self, seconds: float | None = None) -> None:
         """Stop: no new connections, running exchanges finish up to a deadline, the log is checkpointed."""

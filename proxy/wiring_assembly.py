@@ -24,6 +24,7 @@ from proxy.identity.arrival import Fixed
 from proxy.identity.attribution import Attributor
 from proxy.identity.budget import Spending, Spent
 from proxy.identity.proof import Trust
+from proxy.policy.window import Windows
 from proxy.ports import Resolver
 from proxy.settings import ControlSettings, Listen, Settings
 from proxy.store import unix_socket
@@ -35,11 +36,13 @@ from proxy.wiring_chronicle import Chronicle
 from proxy.wiring_control import Control, Operators, Orders, control_token
 from proxy.wiring_desk import make_desk
 from proxy.wiring_engine import destinations, judge, leaves, terms
+from proxy.wiring_farewell import farewell
 from proxy.wiring_identity import Foreign, issuer_keys, trust
 from proxy.wiring_parts import SystemClock
+from proxy.wiring_reload import Reloader
 from proxy.wiring_revocation import Consequences
 from proxy.wiring_revocation_file import Followed
-from proxy.wiring_rules import Rules
+from proxy.wiring_rules import CurrentAgents, Rulebook, Rules, Source
 from proxy.wiring_tasks import Office
 
 TASKS = "tasks.sqlite3"
@@ -47,7 +50,10 @@ TASKS = "tasks.sqlite3"
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a sidecar is made from; see ``Sidecar.start``. ``mark`` is for its ``Chronicle``."""
+    """What a sidecar is made from; see ``Sidecar.start``. ``mark`` is for its ``Chronicle``.
+
+    ``log`` is the directory of its log; ``source`` is where its rules are, to be followed there.
+    """
 
     settings: Settings
     rules: Rules
@@ -59,6 +65,8 @@ class Given:
     fixed: Mapping[str, Fixed]
     resolver: Resolver | None
     mark: str | None
+    log: Path
+    source: Source | None
 
 
 @dataclass(slots=True)
@@ -74,6 +82,8 @@ class Parts:
     spending: Spending
     chronicle: Chronicle
     consequences: Consequences
+    rulebook: Rulebook
+    reloader: Reloader | None = None
     control: Control | None = None
     _followed: Followed | None = None
     _keeper: Keeper | None = None
@@ -90,6 +100,8 @@ class Parts:
         self._keeper = Keeper(self.book, self.spending, self.given.alarm)
         self.consequences.attach()  # before anything is waited for: whoever revokes waits for our word
         await self.chronicle.start()
+        if self.reloader is not None:
+            await self.reloader.start()
         await self.foreign.start()
         if settings.identity.revocations is not None:
             path = Path(settings.identity.revocations)
@@ -109,6 +121,8 @@ class Parts:
 
     async def stop(self, seconds: float) -> None:
         """Let what runs finish for ``seconds``, cut the rest, and write down what is left to write."""
+        if self.reloader is not None:
+            await self.reloader.close()
         if self.control is not None:
             await self.control.close()
         if self._followed is not None:
@@ -127,7 +141,7 @@ class Parts:
 
 def assemble(given: Given, clock: SystemClock, scribe: Scribe, book: TaskBook) -> Parts:
     """Make and join the parts; nothing runs yet."""
-    settings, rules, alarm = given.settings, given.rules, given.alarm
+    settings, rulebook, alarm = given.settings, Rulebook(given.rules), given.alarm
     loop = asyncio.get_running_loop()
     allowed = [AllowPrivate(rule.host, rule.cidr, rule.port) for rule in settings.upstream.allow_private]
     resolver = given.resolver or SystemResolver(settings.upstream.hosts)
@@ -153,7 +167,7 @@ def assemble(given: Given, clock: SystemClock, scribe: Scribe, book: TaskBook) -
     believed = trust(settings.identity, given.keyring, keys)
     attributor = Attributor(
         believed,
-        rules.registry,
+        CurrentAgents(rulebook),
         book,
         standing={agent: fixed.task for agent, fixed in given.fixed.items() if fixed.task},
         revocations=lambda: book.revocations,
@@ -161,11 +175,11 @@ def assemble(given: Given, clock: SystemClock, scribe: Scribe, book: TaskBook) -
     spending, blocked = Spending(), Blocked()
     judging = judge(
         settings,
-        rules,
+        rulebook,
         Doorman(attributor, keys, book, clock),
-        Panel(rules.pdp, spending),
+        Panel(spending, Windows()),
         book,
-        destinations(settings, rules, allowed, own),
+        destinations(settings, rulebook, allowed, own),
         clock,
     )
     credentials = StaticBroker(given.environment, mono_ns=clock.mono_ns)
@@ -180,10 +194,11 @@ def assemble(given: Given, clock: SystemClock, scribe: Scribe, book: TaskBook) -
     deadlines = Deadlines(loop.time)
     dialer = Dialer(resolver, given.context, deadlines, allowed, settings.upstream.connect_timeout, own)
     pool = Pool(dialer, settings.upstream.pool_size, settings.upstream.pool_idle, loop.time)
-    services = rules.ruleset.catalogue.services if rules.ruleset else ()
-    office = Office(
-        given.keyring, rules.registry, tuple(services), os.urandom, settings.identity.delegation_depth
-    )
+
+    def office() -> Office:
+        rules, depth = rulebook.current, settings.identity.delegation_depth
+        return Office(given.keyring, rules.registry, rules.services, os.urandom, depth)
+
     desk = make_desk(office, judging, book, spending, blocked)
     server = Server(
         terms(settings, enforcer, desk, pool, leaves(given.keyring, allowed), clock, loop.time),
@@ -193,14 +208,21 @@ def assemble(given: Given, clock: SystemClock, scribe: Scribe, book: TaskBook) -
     )
     chronicle = Chronicle(book, scribe, alarm, given.mark)
     consequences = Consequences(server, pool, credentials, chronicle, book, alarm)
-    made = Parts(given, server, enforcer, scribe, book, foreign, spending, chronicle, consequences)
+    made = Parts(given, server, enforcer, scribe, book, foreign, spending, chronicle, consequences, rulebook)
+    rulebook.on_change(farewell(server, pool))
+    if given.source is not None and given.rules.ruleset is not None:
+        made.reloader = Reloader(
+            rulebook, given.source, given.log, scribe.note, alarm, settings.policy.reload
+        )
     if settings.control.address is not None:
         made.control = _control(made, settings.control, office, believed)
     parts.append(made)
     return made
 
 
-def _control(parts: Parts, settings: ControlSettings, office: Office, believed: Trust) -> Control:
+def _control(
+    parts: Parts, settings: ControlSettings, office: Callable[[], Office], believed: Trust
+) -> Control:
     given, book = parts.given, parts.book
 
     def health() -> Health:

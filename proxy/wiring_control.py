@@ -82,13 +82,13 @@ class Operators:
 
 
 class Orders:
-    """Implements ``control.operations.Operations``."""
+    """Implements ``control.operations.Operations``. ``office`` is the present one."""
 
     def __init__(
         self,
         path: Path,
         book: TaskBook,
-        office: Office,
+        office: Callable[[], Office],
         consequences: Consequences,
         spending: Spending,
         health: Callable[[], Health],
@@ -102,14 +102,15 @@ class Orders:
 
     async def start_task(self, asked: TaskAsked, by: str) -> Delegated | Declined:
         """See ``Operations``."""
-        draft = self._office.draft(asked, int(time.time()))
+        office = self._office()
+        draft = office.draft(asked, int(time.time()))
         if isinstance(draft, Problem):
             return Declined(draft.message)
         try:
             await self._book.create(draft.task, draft.manifest, draft.holdings, by)
         except TaskOverError as error:
             return Declined(str(error))
-        token = self._office.token(draft.task)
+        token = office.token(draft.task)
         return Delegated(draft.task, token, draft.placeholders, draft.variables)
 
     async def tasks(self, state: TaskState | None, limit: int) -> Sequence[Task]:
@@ -121,7 +122,7 @@ class Orders:
         task = self._book.get(task_id) or await asyncio.to_thread(self._look_up, task_id)
         if task is None:
             return None
-        links = chain(task, self._book, self._office.registry, int(time.time()))
+        links = chain(task, self._book, self._office().registry, int(time.time()))
         if isinstance(links, Refusal):  # it is over: what is left of it is of no use to anybody
             return TaskFacts(task, (task,), NO_BUDGETS)
         left: Budgets = reduce(meet_budgets, (self._spending.left(link) for link in links))

@@ -1,7 +1,7 @@
 """The agent's desk, joined to what it asks: the judge, the tasks, the budgets, the memory of refusals."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from proxy.control.desk import AgentDesk
 from proxy.control.operations import Delegated, May
@@ -18,18 +18,18 @@ from proxy.wiring_tasks import Office
 
 
 def make_desk(
-    office: Office, judge: Judge, book: TaskBook, spending: Spending, blocked: Blocked
+    office: Callable[[], Office], judge: Judge, book: TaskBook, spending: Spending, blocked: Blocked
 ) -> AgentDesk:
-    """The desk of one sidecar."""
+    """The desk of one sidecar. ``office`` is the present one: it changes with the rules."""
 
     async def delegate(principal: Principal, wanted: Wanted) -> Delegated | Refusal:
-        now = int(time.time())
-        to = office.registry.get(wanted.agent)
-        manifest = narrow(principal.chain, wanted, to, now, office.randomness(16).hex())
+        now, present = int(time.time()), office()
+        to = present.registry.get(wanted.agent)
+        manifest = narrow(principal.chain, wanted, to, now, present.randomness(16).hex())
         if isinstance(manifest, Refusal):
             return manifest
         assert to is not None, "narrow refuses an agent that is not registered"
-        draft = office.of_manifest(manifest, _within(to.ceiling.services, principal))
+        draft = present.of_manifest(manifest, _within(to.ceiling.services, principal))
         if isinstance(draft, Problem):
             return Refusal(Code.DELEGATION_REFUSED, draft.message)
         try:
@@ -37,7 +37,7 @@ def make_desk(
             await book.create(draft.task, draft.manifest, draft.holdings, by, principal.evidence)
         except TaskOverError as error:
             return Refusal(Code.DELEGATION_REFUSED, str(error))
-        return Delegated(draft.task, office.token(draft.task), draft.placeholders, draft.variables)
+        return Delegated(draft.task, present.token(draft.task), draft.placeholders, draft.variables)
 
     async def may(principal: Principal, method: bytes, url: str) -> May | Refusal:
         verdict = await judge.may(principal, method.decode("ascii"), url.encode("utf-8"))

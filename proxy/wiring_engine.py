@@ -20,26 +20,27 @@ from proxy.http.canonical import Host, Origin, parse_host
 from proxy.ports import Clock, Desk, Tasks
 from proxy.settings import Settings
 from proxy.store.keyring import Keyring
-from proxy.wiring_rules import Rules
+from proxy.wiring_rules import Rulebook
 
 
 def destinations(
     settings: Settings,
-    rules: Rules,
+    rulebook: Rulebook,
     allowed: Sequence[AllowPrivate],
     own: Callable[[], frozenset[tuple[str, int]]],
 ) -> Destinations:
     """Which destinations may be named: the configured ports and the catalogue's; observing, every port."""
-    if rules.ruleset is None:
+    if rulebook.current.ruleset is None:
         return Destinations(None, allowed, own, ip_literals=True)
-    services = rules.ruleset.catalogue.services
-    ports = settings.upstream.ports | {port for service in services for port in service.ports}
-    return Destinations(ports, allowed, own, ip_literals=settings.upstream.ip_literals)
+    configured = settings.upstream.ports
+    return Destinations(
+        lambda: configured | rulebook.current.ports, allowed, own, ip_literals=settings.upstream.ip_literals
+    )
 
 
 def judge(
     settings: Settings,
-    rules: Rules,
+    rulebook: Rulebook,
     doorman: Doorman,
     panel: Panel,
     tasks: Tasks,
@@ -50,22 +51,26 @@ def judge(
     return Judge(
         doorman=doorman,
         panel=panel,
+        rules=lambda: rulebook.current.pdp,
         tasks=tasks,
         destinations=allowed_destinations,
         clock=clock,
         header_count=settings.limits.header_count,
         header_line=settings.limits.header_line,
         target=settings.limits.target,
-        encoded_slash=_encoded_slash(rules),
+        encoded_slash=_encoded_slash(rulebook),
     )
 
 
-def _encoded_slash(rules: Rules) -> Callable[[Origin], bool]:
+def _encoded_slash(rulebook: Rulebook) -> Callable[[Origin], bool]:
     """Where paths may hold %2F: at services that say so; everywhere while only observing."""
-    if rules.ruleset is None:
-        return lambda _: True
-    catalogue = rules.ruleset.catalogue
-    return lambda origin: (service := catalogue.find(origin)) is not None and service.encoded_slash
+
+    def may_hold(origin: Origin) -> bool:
+        ruleset = rulebook.current.ruleset
+        service = None if ruleset is None else ruleset.catalogue.find(origin)
+        return ruleset is None or (service is not None and service.encoded_slash)
+
+    return may_hold
 
 
 def leaves(keyring: Keyring, allowed: Sequence[AllowPrivate]) -> LeafCache:

@@ -12,11 +12,15 @@ from proxy.http.canonical import Host, HostKind
 
 
 class Destinations:
-    """The destinations that an agent may name. ``ports`` None opens every port (observing without rules)."""
+    """The destinations that an agent may name: at ``ports()``, or at any port if that is None.
+
+    The ports are asked for with every destination, because rules change; every port is open while only
+    observing.
+    """
 
     def __init__(
         self,
-        ports: frozenset[int] | None,
+        ports: Callable[[], frozenset[int]] | None,
         allowed: Sequence[AllowPrivate],
         own: Callable[[], frozenset[tuple[str, int]]],
         *,
@@ -39,8 +43,9 @@ class Destinations:
             refusal = self._literal(host, port, opened=opened)
         if refusal is not None:
             return refusal
-        if not opened and self._ports is not None and port not in self._ports:
-            return Refusal(Code.PORT, f"port {port} is not open; open are {_list(self._ports)}")
+        ports = None if opened or self._ports is None else self._ports()
+        if ports is not None and port not in ports:
+            return Refusal(Code.PORT, f"port {port} is not open; open are {_list(ports)}")
         return None
 
     def _literal(self, host: Host, port: int, *, opened: bool) -> Refusal | None:

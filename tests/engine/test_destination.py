@@ -25,7 +25,10 @@ def check(
     parsed = parse_host(host.encode())
     assert isinstance(parsed, Host)
     destinations = Destinations(
-        ports, OPENED if allowed is None else allowed, lambda: OWN, ip_literals=ip_literals
+        None if ports is None else lambda: ports,
+        OPENED if allowed is None else allowed,
+        lambda: OWN,
+        ip_literals=ip_literals,
     )
     refusal = destinations.check(parsed, port)
     return None if refusal is None else refusal.code
