@@ -5,10 +5,12 @@ U+017F and U+212A too); PHP reads ``a[]`` as ``a`` and ``a.b`` or ``a b`` as ``a
 reader takes for one that matters is refused, because the two would not see the same call.
 """
 
+import re
 from collections.abc import Collection, Iterable
 
 from proxy.errors import Code, Refusal
 
+_ODD = re.compile(r"[\[.\s]")
 _UNDERSCORE = str.maketrans({" ": "_", ".": "_"})
 
 
@@ -19,11 +21,15 @@ def fold(name: str) -> str:
 
 def lookalike(names: Iterable[str], known: Collection[str]) -> Refusal | None:
     """Refuse the first of ``names`` that is none of ``known`` and yet could be taken for one of them."""
-    meant: dict[str, str] | None = None
-    for name in names:
-        if name in known:
-            continue
-        meant = {fold(other): other for other in known} if meant is None else meant
+    others = [name for name in names if name not in known]
+    if not others:
+        return None
+    meant = {fold(other): other for other in known}
+    # Where only case matters, all are folded at once; a NUL inside a name makes more names, never fewer.
+    text = "\0".join(others)
+    if _ODD.search(text) is None and meant.keys().isdisjoint(text.casefold().split("\0")):
+        return None
+    for name in others:
         other = meant.get(fold(name))
         if other is not None:
             return Refusal(Code.AMBIGUOUS_INPUT, f"{name!r} can be taken for {other!r}; spell it {other!r}")
