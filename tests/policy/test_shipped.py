@@ -11,11 +11,13 @@ from proxy.identity.ways import DEFAULT_WAYS
 from proxy.policy import builtin
 from proxy.policy.cedar import RuleSet, load_rules
 from proxy.policy.decision import Allow, Deny
+from proxy.policy.schema import schema_text
 from proxy.problems import load_yaml
 from proxy.wiring_rules import Rules, load
 from tests.policy.worlds import CODER, ask, task
 
 RULES = Path(__file__).parents[2] / "rules"
+TEMPLATES = Path(__file__).parents[2] / "proxy" / "cli" / "templates" / "rules"
 README = (RULES / "README.md").read_text()
 DEFAULT = "policies/default.cedar"
 
@@ -34,14 +36,16 @@ def test_the_shipped_rules_deny_everything():
     loaded, agents = shipped()
     assert len(agents) == 0
     for url in ("https://pypi.org/simple/", "https://api.github.com/user", "https://x.example.org/"):
-        decision = loaded.decide(ask("GET", url)).decision
+        decision = loaded.decide(ask("GET", url, within=loaded)).decision
         assert isinstance(decision, Deny)
         assert decision.refusal.code is Code.DEFAULT_DENY
 
 
 def test_the_schema_for_editors_is_current():
     loaded, _ = shipped()
-    assert (RULES / "schema.cedarschema").read_bytes() == loaded.bundle["schema.cedarschema"]
+    whole = schema_text(loaded.catalogue.services)
+    for copy in (RULES, TEMPLATES):
+        assert (copy / "schema.cedarschema").read_text() == whole
 
 
 def test_the_commented_policies_work_once_uncommented():
@@ -50,13 +54,15 @@ def test_the_commented_policies_work_once_uncommented():
     assert len(examples) == text.count("@id(") == 4
     plain = "\n".join(example.replace("\n// ", "\n").removeprefix("// ") for example in examples)
     loaded, _ = shipped(**{DEFAULT: plain.encode()})
-    pip = loaded.decide(ask("GET", "https://pypi.org/simple/httpx/"))
+    pip = loaded.decide(ask("GET", "https://pypi.org/simple/httpx/", within=loaded))
     assert (pip.decision, pip.action) == (Allow(("packages.read",)), "pypi.index.project")
-    issue = ask("POST", "https://api.github.com/repos/o/r/issues", of=task(scopes=("issues",)))
+    issue = ask("POST", "https://api.github.com/repos/o/r/issues", of=task(scopes=("issues",)), within=loaded)
     assert loaded.decide(issue).decision == Allow(("github.issues",))
-    gone = loaded.decide(ask("DELETE", "https://api.github.com/repos/o/r")).decision
+    gone = loaded.decide(ask("DELETE", "https://api.github.com/repos/o/r", within=loaded)).decision
     assert gone.refusal.rule == "github.no_delete"
-    assert loaded.decide(ask("GET", "https://docs.example.org/")).decision == Allow(("docs.read",))
+    assert loaded.decide(ask("GET", "https://docs.example.org/", within=loaded)).decision == Allow(
+        ("docs.read",)
+    )
 
 
 def test_the_commented_agent_reads_once_uncommented():
@@ -78,14 +84,20 @@ def test_the_examples_of_the_readme_load_together():
     assert isinstance(agents, Registry)
     loaded = load_rules(files, agents)
     assert isinstance(loaded, RuleSet), [str(problem) for problem in loaded]
-    reading = ask("GET", "https://eu.tickets.example.org/v1/tickets", of=task(scopes=("tickets",)))
+    reading = ask(
+        "GET", "https://eu.tickets.example.org/v1/tickets", of=task(scopes=("tickets",)), within=loaded
+    )
     assert loaded.decide(reading).decision == Allow(("tickets.read",))
     replying = ask(
-        "PUT", "https://tickets.example.org/v1/tickets/7/replies", of=task(behalf="ada@example.org")
+        "PUT",
+        "https://tickets.example.org/v1/tickets/7/replies",
+        of=task(behalf="ada@example.org"),
+        within=loaded,
     )
     assert loaded.decide(replying).decision == Allow(("tickets.reply",))
     assert (
-        loaded.decide(ask("POST", "https://x.example.org/")).decision.refusal.rule == "uncatalogued.read_only"
+        loaded.decide(ask("POST", "https://x.example.org/", within=loaded)).decision.refusal.rule
+        == "uncatalogued.read_only"
     )
     assert agents.get(CODER.id) is not None
     whole = load(files)
