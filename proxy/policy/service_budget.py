@@ -45,9 +45,10 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """What one call has used. ``model`` is "" if none is known."""
+    """What one call has used. ``model`` is "" if none is known; ``estimated`` tokens were not reported."""
 
     octets: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     model: str = ""
+    estimated: bool = False
