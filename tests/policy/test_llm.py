@@ -12,7 +12,7 @@ OPENAI, ANTHROPIC = Dialect.OPENAI, Dialect.ANTHROPIC
 PARAMETERS = {"type": "object", "properties": {}}
 
 
-def told(model="m", stream=False, tools=(), max_tokens=-1):
+def told(model="m", *, stream=False, tools=(), max_tokens=-1):
     return {"model": model, "stream": stream, "tools": list(tools), "max_tokens": max_tokens}
 
 
