@@ -66,12 +66,12 @@ UPDATE requests SET state = 'denied', answered_by = ?2, answered_at = ?3, reason
     expires_at = max(expires_at, coalesce(granted_until, 0)), granted_until = NULL WHERE id = ?1
 """
 _DUE = """
-SELECT id, state FROM requests
+SELECT id, state, coalesce(granted_until, expires_at) AS due FROM requests
 WHERE state = 'waiting' AND expires_at <= ?1 OR state = 'approved' AND granted_until <= ?1
-ORDER BY asked_at, id
+ORDER BY due, id
 """
 _OF_TASK = """
-SELECT id, state FROM requests WHERE task = ? AND state IN ('waiting', 'approved') ORDER BY asked_at, id
+SELECT id, state, ?2 FROM requests WHERE task = ?1 AND state IN ('waiting', 'approved') ORDER BY asked_at, id
 """
 _EXPIRE = "UPDATE requests SET state = 'expired' WHERE id = ?"
 _WHY = {"waiting": "nobody answered in time", "approved": "it was not used in time"}
@@ -97,7 +97,7 @@ class ApprovalStore(ApprovalConnection):
     def file(self, asked: Asked, now: int, terms: Terms) -> Waiting | Refusal:
         """Queue a request, or find it there; APPROVALS_FULL if too many of its agent wait."""
         with self._write() as connection:
-            self._end(connection, connection.execute(_DUE, (now,)), now)
+            self._end(connection, connection.execute(_DUE, (now,)))
             found = self._one(_LIVE, asked.request_sha256, now)
             if found is not None:
                 if terms.separate_owner and not found.separate_owner:
@@ -143,12 +143,12 @@ class ApprovalStore(ApprovalConnection):
             if self._connection.execute(_DUE, (now,)).fetchone() is None:
                 return 0  # no reason to hold up whoever writes
         with self._write() as connection:
-            return self._end(connection, connection.execute(_DUE, (now,)), now)
+            return self._end(connection, connection.execute(_DUE, (now,)))
 
     def withdraw(self, task: str, now: int) -> int:
         """A task is over: end what waits for it, and what it was allowed; how many there were."""
         with self._write() as connection:
-            return self._end(connection, connection.execute(_OF_TASK, (task,)), now, "the task is over")
+            return self._end(connection, connection.execute(_OF_TASK, (task, now)), "the task is over")
 
     # -- what people do --
 
@@ -157,7 +157,7 @@ class ApprovalStore(ApprovalConnection):
     ) -> Entry | Unanswered:
         """A person's word on a request. An approval that is not used up can still be taken back by a no."""
         with self._write() as connection:
-            self._end(connection, connection.execute(_DUE, (now,)), now)
+            self._end(connection, connection.execute(_DUE, (now,)))
             entry = self._one(_ONE, request_id)
             if entry is None:
                 return Unanswered(Obstacle.UNKNOWN, f"no request {request_id} is known here")
@@ -228,14 +228,12 @@ class ApprovalStore(ApprovalConnection):
         other = self._one(_OTHERS, asked.agent, asked.url, asked.method)
         return Waiting(identity, expires_at, "" if other is None else _note(asked, other))
 
-    def _end(
-        self, connection: sqlite3.Connection, due: Iterable[tuple[str, str]], now: int, why: str = ""
-    ) -> int:
+    def _end(self, connection: sqlite3.Connection, due: Iterable[tuple[str, str, int]], why: str = "") -> int:
         ending = list(due)
-        for identity, state in ending:
+        for identity, state, at in ending:
             connection.execute(_EXPIRE, (identity,))
             facts = {"state": state, "why": why or _WHY[state]}
-            approvals_history.tell(connection, identity, Kind.EXPIRE, now, facts)
+            approvals_history.tell(connection, identity, Kind.EXPIRE, at, facts)
         return len(ending)
 
 
