@@ -87,6 +87,7 @@ class Reloader:
         self._alarm = alarm
         self._every = every
         self._seen: tuple[Look | None, Look | None] | None = None
+        self._asked = self._answered = 0
         self._woken = asyncio.Event()
         self._told: dict[str, set[str]] = {"enforce": set(), "shadow": set()}
         self._following: asyncio.Task[None] | None = None
@@ -104,7 +105,7 @@ class Reloader:
 
     def look(self) -> None:
         """Look at once, and read the files even if nothing seems to have changed."""
-        self._seen = None
+        self._asked += 1
         self._woken.set()
 
     async def _follow(self) -> None:
@@ -118,8 +119,9 @@ class Reloader:
                 self._complain("enforce", Refused(repr(error), [Problem("rules", None, repr(error))]))
 
     async def _once(self) -> None:
+        asked = self._asked
         seen = await asyncio.to_thread(self._looks)
-        while seen != self._seen:
+        while seen != self._seen or asked != self._answered:
             await asyncio.sleep(min(self._every, _SETTLE_S))
             again = await asyncio.to_thread(self._looks)
             if again != seen:
@@ -128,9 +130,9 @@ class Reloader:
             found = await asyncio.to_thread(self._load, self._book.current)
             seen = await asyncio.to_thread(self._looks)
             if seen == again:  # else what was read may be half of the one and half of the other
-                self._seen = seen
                 self._take("enforce", found)
                 await self._take_shadow()
+                self._seen, self._answered = seen, asked
 
     def _looks(self) -> tuple[Look | None, Look | None]:
         source = self._source

@@ -27,6 +27,7 @@ import orjson
 from proxy.errors import Code, Refusal
 from proxy.http.canonical import Origin, query_pairs
 from proxy.policy.catalogue import Service
+from proxy.policy.classify import classify
 from proxy.policy.content import Act, Call, Classified
 from proxy.policy.decision import Allow, Deny, Pdp, Question, Ruling, Shadowed, Site
 from proxy.policy.document import canonical
@@ -148,8 +149,6 @@ def _reclassified(question: Question, site: Site) -> Act | None:
     if isinstance(pairs, Refusal):
         return None
     path, has_body = question.target.path.text, question.request.has_body
-    from proxy.policy.classify import classify  # noqa: PLC0415 - X
-
     call = Call(question.method, path, pairs, (), has_body, None)
     found = classify(call, site.service, site.needs, 0)
     return found.acts[0] if isinstance(found, Classified) and len(found.acts) == 1 else None
