@@ -202,7 +202,8 @@ def _ask(
         "resource": who.resource,
         "context": context.decode("utf-8"),
     }
-    return judge(cedarpy.is_authorized(request, where.policy_set, entities, where.schema))
+    policies = where.policy_sets[action["id"]]
+    return judge(cedarpy.is_authorized(request, policies, entities, where.schema))
 
 
 def _may_wait(verdict: Verdict, question: Question, where: Slice) -> bool:

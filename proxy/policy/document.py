@@ -118,10 +118,11 @@ def context(question: Question, needs: Needs, task: bytes, *, facts: bool, budge
     ``facts``: the action has some that are needed; ``budgets``: its service has some.
     """
     approved = b'"approved":%s,' % (b"true" if question.approved else b"false") if needs.approval else b""
-    return b'{%s%s"facts":%s,"request":%s,"task":%s}' % (
+    known = _redacted(question.act.facts) if facts else b"{}"
+    return b'{%s%s%s"request":%s,"task":%s}' % (
         approved,
         b'"budgets":%s,' % question.budgets if budgets else b"",
-        _redacted(question.act.facts) if facts else b"{}",
+        b'"facts":%s,' % known if needs.facts else b"",
         canonical(_request(question, needs.request)),
         task,
     )

@@ -1,5 +1,6 @@
 """A bounded memory: what was kept first goes first. For what can always be worked out again."""
 
+from collections import OrderedDict
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -13,11 +14,11 @@ class Recent(Generic[K, V]):
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._entries: dict[K, V] = {}
+        self._entries: OrderedDict[K, V] = OrderedDict()
         self.get = self._entries.get  # the way of every decision, without a call in between
 
     def keep(self, key: K, value: V) -> None:
         """Remember ``value``; the oldest entry makes room."""
         if len(self._entries) >= self._size and key not in self._entries:
-            del self._entries[next(iter(self._entries))]
+            self._entries.popitem(last=False)
         self._entries[key] = value

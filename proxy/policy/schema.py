@@ -6,8 +6,9 @@ attribute is required, because reading one that is missing is an evaluation erro
 forbid would silence it; the exceptions are the fields that a service's file says are optional.
 
 Every context has ``task``, ``request`` and ``facts``; that of a service with budgets ``budgets``, too. By
-``Needs`` members of ``request`` and of ``facts``, and ``approved``, are left out: rules are validated by
-the full schema and evaluated by the pruned one, because Cedar's check of a request grows with the schema.
+``Needs`` members of ``request`` and of ``facts``, ``facts`` if none are left, and ``approved`` are left
+out: rules are validated by the full schema and evaluated by the pruned one, because Cedar's check of a
+request grows with the schema.
 """
 
 from collections.abc import Iterable, Mapping
@@ -100,8 +101,9 @@ def _context(operation: Operation, service: Service | None, needs: Needs, reques
     if service is not None and service.budgets:
         budgets = ", ".join(f"{budget.name}: Budget" for budget in service.budgets)
         members.append(f"budgets: {{{budgets}}}")
-    facts = ", ".join(_facts(operation, needs))
-    members += [f"facts: {{{facts}}}", f"request: {request}", "task: Task"]
+    if needs.facts:
+        members.append(f"facts: {{{', '.join(_facts(operation, needs))}}}")
+    members += [f"request: {request}", "task: Task"]
     return "{ " + ", ".join(members) + " }"
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from proxy.errors import Refusal
 from proxy.http.canonical import DEFAULT_PORT, Host, Origin, parse_authority, parse_host
 from proxy.policy.catalogue import Catalogue, Service
-from proxy.policy.operation import UNCATALOGUED
+from proxy.policy.operation import UNCATALOGUED, Operation
 from proxy.policy.statement import Policy, Reference
 
 
@@ -56,9 +56,13 @@ def _reference(node: object) -> Reference | None:
     return Reference(kind, name) if isinstance(kind, str) and isinstance(name, str) else None
 
 
-def names_of(service: Service | None) -> frozenset[str]:
-    """Every name by which a policy can mean something that is done at ``service``; None: at no service."""
-    operations = UNCATALOGUED if service is None else service.all_operations
+def operations_of(service: Service | None) -> tuple[Operation, ...]:
+    """Everything that can be done at ``service``; None: at a host of no service."""
+    return UNCATALOGUED if service is None else service.all_operations
+
+
+def names_of(operations: Iterable[Operation], service: Service | None) -> frozenset[str]:
+    """Every name by which a policy can mean one of these operations of ``service``."""
     found = {name for operation in operations for name in (operation.id, str(operation.group))}
     return frozenset(found if service is None else found | {service.name})
 

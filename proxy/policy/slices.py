@@ -1,13 +1,13 @@
 """Slices of a rule set: for every service, and every host of none, exactly what could match there.
 
-Cedar looks at every policy of a set, so a slice is what makes a decision quick; and since a policy whose
-scope does not match is never evaluated, a slice decides as the whole set does, errors included. What a
-slice's policies cannot read of a call is not in its schema, and so in none of its questions.
+Cedar looks at every policy of a set, so a slice, and in it a set for each action, makes a decision quick;
+and since a policy whose scope does not match is never evaluated, it decides as the whole set does, errors
+included. What a slice's policies cannot read of a call is not in its schema, and so in no question to it.
 
 Slices of services are made at load; those of other hosts that rules name when they are first asked for.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,7 +18,7 @@ from proxy.policy.document import canonical
 from proxy.policy.needs import Needs
 from proxy.policy.reads import needs
 from proxy.policy.schema import service_schema
-from proxy.policy.scope import Homes, Scope, names_of, scope
+from proxy.policy.scope import Homes, Scope, names_of, operations_of, scope
 from proxy.policy.statement import Policy
 
 _MAX_HOSTS = 256
@@ -28,13 +28,14 @@ _MAX_HOSTS = 256
 class Slice:
     """The policies that could match at ``service`` (None: at one host of none), ready to be evaluated.
 
-    ``schema`` types what ``needs`` says, and nothing else.
+    ``policy_sets`` are those of them that could match each action; actions with the same ones share a
+    set. ``schema`` types what ``needs`` says, and nothing else.
     """
 
     service: Service | None
     policies: tuple[Policy, ...]
     needs: Needs
-    policy_set: cedarpy.PolicySet
+    policy_sets: Mapping[str, cedarpy.PolicySet]
     schema: cedarpy.Schema
 
 
@@ -44,7 +45,7 @@ def policies_text(policies: Iterable[Policy]) -> bytes:
     return canonical({"staticPolicies": by_id, "templates": {}, "templateLinks": []})
 
 
-def policy_set(policies: Iterable[Policy]) -> cedarpy.PolicySet:
+def _policy_set(policies: Iterable[Policy]) -> cedarpy.PolicySet:
     """The same, as Cedar's handle. Other threads run meanwhile."""
     return cedarpy.PolicySet.from_json_str(policies_text(policies).decode("utf-8"), release_gil=True)
 
@@ -72,17 +73,29 @@ class _Sorted:
 
     def service(self, service: Service) -> tuple[Policy, ...]:
         chosen = [*self.anywhere, *self._services.get(service.name, ())]
-        return self._acting(chosen, names_of(service))
+        return self._acting(chosen, names_of(operations_of(service), service))
 
     def host(self, name: str) -> tuple[Policy, ...]:
-        return self._acting([*self.anywhere, *self.hosts.get(name, ())], names_of(None))
+        return self._acting([*self.anywhere, *self.hosts.get(name, ())], names_of(operations_of(None), None))
 
     def every_host(self) -> tuple[Policy, ...]:
         some = [policy for policies in self.hosts.values() for policy in policies]
-        return self._acting([*self.anywhere, *some], names_of(None))
+        return self._acting([*self.anywhere, *some], names_of(operations_of(None), None))
 
     def _acting(self, policies: Iterable[Policy], names: frozenset[str]) -> tuple[Policy, ...]:
         return tuple(policy for policy in policies if _speaks_of(self._scopes[policy.id], names))
+
+    def sets(self, policies: Sequence[Policy], service: Service | None) -> Mapping[str, cedarpy.PolicySet]:
+        """For every action there, those of ``policies`` that speak of it."""
+        made: dict[tuple[str, ...], cedarpy.PolicySet] = {}
+        found: dict[str, cedarpy.PolicySet] = {}
+        for operation in operations_of(service):
+            chosen = self._acting(policies, names_of([operation], service))
+            names = tuple(policy.id for policy in chosen)
+            if names not in made:
+                made[names] = _policy_set(chosen)
+            found[operation.id] = made[names]
+        return found
 
 
 def _speaks_of(reach: Scope, names: frozenset[str]) -> bool:
@@ -103,10 +116,11 @@ class Slices:
     def _of_service(self, service: Service) -> Slice:
         chosen = self._sorted.service(service)
         wanted = needs(chosen)
-        return Slice(service, chosen, wanted, policy_set(chosen), _schema(service, wanted))
+        sets = self._sorted.sets(chosen, service)
+        return Slice(service, chosen, wanted, sets, _schema(service, wanted))
 
     def _of_host(self, chosen: tuple[Policy, ...]) -> Slice:
-        return Slice(None, chosen, self._needs, policy_set(chosen), self._schema)
+        return Slice(None, chosen, self._needs, self._sorted.sets(chosen, None), self._schema)
 
     def at(self, service: Service | None, host: str) -> Slice:
         """The slice of ``service``, or of the host with this name if it is in none."""

@@ -40,9 +40,10 @@ def judge(answer: cedarpy.AuthzResult) -> Verdict:
     """Read Cedar's answer: Allow counts only with a reason and without any error."""
     rules = tuple(sorted(answer.diagnostics.reasons))
     errors = tuple(redact(error) for error in answer.diagnostics.errors)
-    if answer.decision is cedarpy.Decision.Allow and rules and not errors:
+    decision = answer.decision
+    if decision is cedarpy.Decision.Allow and rules and not errors:
         return Verdict(Effect.ALLOW, rules, ())
-    if answer.decision is not cedarpy.Decision.Deny or (errors and not rules):
+    if decision is not cedarpy.Decision.Deny or (errors and not rules):
         return Verdict(Effect.ERROR, (), errors)
     return Verdict(Effect.DENY, rules, errors)
 

@@ -13,5 +13,6 @@ def test_everything_is_let_through_and_marked_as_observed():
     assert (ruling.action, ruling.service, ruling.engine) == ("http.delete", None, "observe")
     assert ruling.ruleset_sha256 == digest({})
     document = orjson.loads(ruling.input)
-    assert document["resource"]["id"] == "https://x.example.org/a"
+    assert document["resource"]["id"] == "https://x.example.org"
+    assert document["context"]["request"]["path"] == "/a"
     assert ruling.input == orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
