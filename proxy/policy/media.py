@@ -1,5 +1,6 @@
 """What kind of content a call has (RFC 9110, 8.3 and 8.4), read in one way or refused."""
 
+import re
 from collections.abc import Collection
 
 from proxy.errors import Code, Refusal
@@ -8,6 +9,7 @@ from proxy.http.message import tokens, values
 from proxy.policy.content import Call
 
 FORM = "application/x-www-form-urlencoded"
+_VISIBLE = re.compile(rb"[!-~]*")
 _UTF8 = {"charset=utf-8", 'charset="utf-8"'}
 
 Pairs = tuple[tuple[str, str], ...]
@@ -37,7 +39,7 @@ def media_type(call: Call, accepted: Collection[str], *, coded: bool = False) ->
 
 def form(body: bytes) -> Pairs | Refusal:
     """The fields of a form (``FORM``), decoded once; AMBIGUOUS_INPUT if it does not decode."""
-    if not body.isascii() or any(octet <= 0x20 or octet == 0x7F for octet in body):  # noqa: PLR2004 - ASCII
+    if _VISIBLE.fullmatch(body) is None:
         return Refusal(Code.AMBIGUOUS_INPUT, "the form has octets that are not percent-encoded; encode them")
     pairs = query_pairs(body.decode("ascii"))
     if isinstance(pairs, Refusal):
