@@ -22,6 +22,7 @@ from proxy.store.keyring import Keyring
 from proxy.store.log import TiledLog
 from proxy.store.reader import since_boot
 from proxy.store.tasks import TaskBook
+from proxy.wiring_approvals import APPROVALS, ApprovalBook
 from proxy.wiring_assembly import TASKS, Given, Parts, assemble
 from proxy.wiring_budget import recount
 from proxy.wiring_parts import (
@@ -35,6 +36,7 @@ from proxy.wiring_parts import (
 )
 from proxy.wiring_reload import load_event
 from proxy.wiring_rules import Rules, Source, load
+from proxy.wiring_service_budget import recount_services
 
 __all__ = ["MAIN_LOG", "TASKS", "Rules", "Sidecar", "load", "log_origin", "task_event"]
 
@@ -102,13 +104,21 @@ class Sidecar:
         clock, entropy = SystemClock(), Entropy()
         origin, context = log_origin(settings, log_name), upstream_context(roots)
         boot = ulid(time.time_ns(), entropy(10))
-        log, lost = _open_log(settings, state, log_name, origin, log_seed(keyring, log_name))
+        log, lost = _open_log(settings, rules, state, log_name, origin, log_seed(keyring, log_name))
         try:
             if rules.ruleset is not None:
                 bundles.keep(state / log_name, rules.ruleset.sha256, rules.ruleset.bundle)
             book = await TaskBook.open(state / TASKS, now=time.time, boot=boot)
         except BaseException:
             log.close()  # else the next start takes this one for a crash
+            raise
+        try:
+            approvals = await ApprovalBook.open(
+                state / APPROVALS, settings.approvals, now=time.time, alarm=alarm
+            )
+        except BaseException:
+            await book.close()
+            log.close()
             raise
         mark = log_name if log_name == MAIN_LOG else None
         given = Given(
@@ -117,8 +127,9 @@ class Sidecar:
         )  # fmt: skip
         scribe = Scribe(log=log, clock=clock, entropy=entropy, origin=origin, boot=boot, alarm=alarm)
         try:
-            sidecar = cls(assemble(given, clock, scribe, book), log, settings)
+            sidecar = cls(assemble(given, clock, scribe, book, approvals), log, settings)
         except BaseException:
+            await approvals.close()
             await book.close()
             log.close()
             raise
@@ -145,7 +156,7 @@ class Sidecar:
 
 
 def _open_log(
-    settings: Settings, state: Path, log_name: str, origin: str, seed: bytes
+    settings: Settings, rules: Rules, state: Path, log_name: str, origin: str, seed: bytes
 ) -> tuple[TiledLog, list[str]]:
     """The log, started, and the decisions whose outcome was lost in a crash.
 
@@ -160,6 +171,7 @@ def _open_log(
         if log.recovered.unclean:
             lost = unfinished(since_boot(directory))
             recount(state / TASKS, (parse(entry) for entry in since_boot(directory)))
+            recount_services(state / TASKS, (parse(entry) for entry in since_boot(directory)), rules.services)
     except BaseException:
         log.close()
         raise

@@ -31,6 +31,7 @@ from proxy.store import unix_socket
 from proxy.store.keyring import Keyring
 from proxy.store.tasks import TaskBook
 from proxy.store.unix_socket import Bound
+from proxy.wiring_approvals import ApprovalBook, ApprovalChronicle
 from proxy.wiring_budget import Keeper
 from proxy.wiring_chronicle import Chronicle
 from proxy.wiring_control import Control, Operators, Orders, control_token
@@ -43,6 +44,7 @@ from proxy.wiring_reload import Reloader
 from proxy.wiring_revocation import Consequences
 from proxy.wiring_revocation_file import Followed
 from proxy.wiring_rules import CurrentAgents, Rulebook, Rules, Source
+from proxy.wiring_service_budget import ServiceKeeper
 from proxy.wiring_tasks import Office
 
 TASKS = "tasks.sqlite3"
@@ -80,6 +82,9 @@ class Parts:
     book: TaskBook
     foreign: Foreign
     spending: Spending
+    windows: Windows
+    approvals: ApprovalBook
+    told: ApprovalChronicle
     chronicle: Chronicle
     consequences: Consequences
     rulebook: Rulebook
@@ -87,6 +92,7 @@ class Parts:
     control: Control | None = None
     _followed: Followed | None = None
     _keeper: Keeper | None = None
+    _services: ServiceKeeper | None = None
     _sockets: list[Bound] = field(default_factory=list)
 
     async def start(self) -> None:
@@ -98,8 +104,10 @@ class Parts:
         settings = self.given.settings
         self.spending.restore({task: Spent(*used) for task, used in self.book.spent().items()})
         self._keeper = Keeper(self.book, self.spending, self.given.alarm)
+        self._services = await ServiceKeeper.start(self.book, self.windows, self.given.alarm)
         self.consequences.attach()  # before anything is waited for: whoever revokes waits for our word
         await self.chronicle.start()
+        await self.told.start()
         if self.reloader is not None:
             await self.reloader.start()
         await self.foreign.start()
@@ -133,13 +141,19 @@ class Parts:
         await self.foreign.close()
         await self.consequences.settled()
         await self.chronicle.close()
+        await self.told.close()
         self.scribe.note("shutdown", {})
         await self.enforcer.settled()
         if self._keeper is not None:
             await self._keeper.close()
+        if self._services is not None:
+            await self._services.close()
+        await self.approvals.close()
 
 
-def assemble(given: Given, clock: SystemClock, scribe: Scribe, book: TaskBook) -> Parts:
+def assemble(
+    given: Given, clock: SystemClock, scribe: Scribe, book: TaskBook, approvals: ApprovalBook
+) -> Parts:
     """Make and join the parts; nothing runs yet."""
     settings, rulebook, alarm = given.settings, Rulebook(given.rules), given.alarm
     loop = asyncio.get_running_loop()
@@ -172,13 +186,14 @@ def assemble(given: Given, clock: SystemClock, scribe: Scribe, book: TaskBook) -
         standing={agent: fixed.task for agent, fixed in given.fixed.items() if fixed.task},
         revocations=lambda: book.revocations,
     )
-    spending, blocked = Spending(), Blocked()
+    spending, windows, blocked = Spending(), Windows(), Blocked()
     judging = judge(
         settings,
         rulebook,
         Doorman(attributor, keys, book, clock),
-        Panel(spending, Windows()),
+        Panel(spending, windows),
         book,
+        approvals,
         destinations(settings, rulebook, allowed, own),
         clock,
     )
@@ -208,7 +223,11 @@ def assemble(given: Given, clock: SystemClock, scribe: Scribe, book: TaskBook) -
     )
     chronicle = Chronicle(book, scribe, alarm, given.mark)
     consequences = Consequences(server, pool, credentials, chronicle, book, alarm)
-    made = Parts(given, server, enforcer, scribe, book, foreign, spending, chronicle, consequences, rulebook)
+    told = ApprovalChronicle(approvals, scribe, alarm, given.mark)
+    made = Parts(
+        given, server, enforcer, scribe, book, foreign, spending, windows, approvals, told, chronicle,
+        consequences, rulebook,
+    )  # fmt: skip
     rulebook.on_change(farewell(server, pool))
     if given.source is not None and given.rules.ruleset is not None:
         made.reloader = Reloader(

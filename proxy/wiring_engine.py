@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 from cryptography import x509
 
 from proxy.engine.caller import Doorman
+from proxy.engine.decide import Decider
 from proxy.engine.destination import Destinations
 from proxy.engine.enforce import Enforcer
 from proxy.engine.front import Terms
+from proxy.engine.holding import Holding
 from proxy.engine.judge import Judge
 from proxy.engine.leaf import Mint
 from proxy.engine.leaf_cache import LeafCache
@@ -17,7 +19,7 @@ from proxy.engine.pool import Pool
 from proxy.engine.response import Patience
 from proxy.http.address import AllowPrivate, name_refusal
 from proxy.http.canonical import Host, Origin, parse_host
-from proxy.ports import Clock, Desk, Tasks
+from proxy.ports import Approvals, Clock, Desk, Tasks
 from proxy.settings import Settings
 from proxy.store.keyring import Keyring
 from proxy.wiring_rules import Rulebook
@@ -44,17 +46,20 @@ def judge(
     doorman: Doorman,
     panel: Panel,
     tasks: Tasks,
+    approvals: Approvals,
     allowed_destinations: Destinations,
     clock: Clock,
 ) -> Judge:
     """The judge of every call."""
+    holding = Holding(
+        approvals, clock, wait=settings.approvals.wait, link=settings.approvals.link, over=doorman.over
+    )
     return Judge(
         doorman=doorman,
         panel=panel,
+        decider=Decider(panel, tasks, clock, settings.policy.content, holding),
         rules=lambda: rulebook.current.pdp,
-        tasks=tasks,
         destinations=allowed_destinations,
-        clock=clock,
         header_count=settings.limits.header_count,
         header_line=settings.limits.header_line,
         target=settings.limits.target,

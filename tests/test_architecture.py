@@ -52,7 +52,7 @@ MAY_IMPORT = {
     "identity": {"errors", "problems", "http"},
     "credential": {"errors", "http"},
     "policy": {"errors", "problems", "http", "identity", "credential"},
-    "ports": {"errors", "identity", "credential"},
+    "ports": {"errors", "identity", "credential", "policy"},
 }
 POLICY_FROM_CREDENTIAL = {"proxy.credential.binding", "proxy.credential.placeholder"}
 MAX_LINES = 300

@@ -12,7 +12,7 @@ from proxy.http.message import Length, NoBody, UntilClose, first, values
 from proxy.policy.content import Watch
 from proxy.policy.fact import Dialect
 from proxy.policy.llm_usage import UsageMeter
-from proxy.policy.mcp_answer import SseFilter, Unreadable, filter_message
+from proxy.policy.mcp_answer import SseFilter, filter_message
 from proxy.policy.service_budget import Used
 
 MAX_LIST = 8 * 1_048_576  # octets of an answer that is read whole, and of one event
@@ -74,10 +74,7 @@ class Answering:
     def whole(self, content: bytes) -> bytes | Refusal:
         """The content of an answer that ``collects``, as it may be shown."""
         assert self._keep is not None, "only lists are collected"
-        try:
-            return filter_message(content, self._keep)
-        except Unreadable as error:
-            return Refusal(Code.RESPONSE_UNREADABLE, str(error))
+        return filter_message(content, self._keep)
 
     def piece(self, data: bytes) -> bytes:
         """What of ``data`` may be relayed now.
@@ -91,10 +88,7 @@ class Answering:
             self._meter.feed(data)
         if self._filter is None:
             return data
-        try:
-            return self._filter.feed(data)
-        except Unreadable as error:
-            raise Withheld(Refusal(Code.RESPONSE_UNREADABLE, str(error))) from None
+        return self._passed(self._filter.feed(data))
 
     def last(self) -> bytes:
         """What was held back until the answer's end.
@@ -103,10 +97,13 @@ class Answering:
         """
         if self._filter is None:
             return b""
-        try:
-            return self._filter.finish()
-        except Unreadable as error:
-            raise Withheld(Refusal(Code.RESPONSE_UNREADABLE, str(error))) from None
+        return self._passed(self._filter.finish())
+
+    def _passed(self, shown: bytes) -> bytes:
+        assert self._filter is not None, "something filtered it"
+        if self._filter.refusal is not None:
+            raise Withheld(self._filter.refusal)
+        return shown
 
     def used(self) -> Used | None:
         """What the call used, as far as its answer came; None if nobody counts."""

@@ -32,8 +32,9 @@ def service(
     credential: Entry | None = None,
     environments: Iterable[str] = (ENVIRONMENT,),
     encoded_slash: bool | None = None,
+    **more: object,
 ) -> Entry:
-    """One file of ``services/``; without hosts it has ``<name>.test``."""
+    """One file of ``services/``; without hosts it has ``<name>.test``. ``more`` are further members."""
     written: dict[str, object] = {
         "name": name,
         "hosts": list(hosts) or [f"{name}.test"],
@@ -43,6 +44,7 @@ def service(
         "data_owner": "grace@example.org",
         "sensitivity": "internal",
         "environments": list(environments),
+        **more,
     }
     if encoded_slash is not None:
         written["encoded_slash"] = encoded_slash
