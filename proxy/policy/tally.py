@@ -56,8 +56,8 @@ class Counter:
         return min(self.used + self.before, _MOST)
 
     def add(self, amount: int) -> None:
-        """Count so much more, or less; what this run has used is never below 0."""
-        self.used = max(0, min(self.used + amount, _MOST))
+        """Count so much more; less only of what was added before."""
+        self.used = min(self.used + amount, _MOST)
         self.window.changed.add(self)
 
     def tally(self) -> Tally:

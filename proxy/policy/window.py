@@ -12,7 +12,7 @@ keeps the figures asks ``changed`` for them from time to time and hands them to 
 start. The limit is in ``document``, and so in the input of the decision: to take it again needs no ledger.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, assert_never
 
 import orjson
@@ -70,11 +70,10 @@ class Windows:
         """``context.budgets`` for one link: ``{"NAME":{"limit":N,"used":M},...}`` as canonical JSON."""
         if service is None or not service.budgets:
             return NO_BUDGETS
-        at, links = self._at(now), (Subject(link.agent.id, link.task.id),)
+        at, accounts = self._at(now), _accounts(service, (Subject(link.agent.id, link.task.id),))
         members = {
             budget.name: {"limit": budget.limit, "used": self._total(budget, account, at)}
-            for budget in service.budgets
-            for account in _accounts(service, budget, links)
+            for budget, account in accounts
         }
         return orjson.dumps(members, option=orjson.OPT_SORT_KEYS)
 
@@ -86,30 +85,16 @@ class Windows:
         """
         if service is None or not service.budgets:
             return None
-        at, links = self._at(now), _links(chain)
-        spent = [
-            (budget, account)
-            for budget in service.budgets
-            for account in _accounts(service, budget, links)
-            if self._total(budget, account, at) >= budget.limit
-        ]
+        at, accounts = self._at(now), _accounts(service, _links(chain))
+        spent = [one for one in accounts if self._total(*one, at) >= one[0].limit]
         if not spent:
-            return self.count(service, links, now)
+            return self._count(accounts, at)
         last, account = max(spent, key=lambda pair: _renewal(pair[0], at))
         return _refusal(service, last, account, self.retry_after(service, last.name, now))
 
     def count(self, service: Service, links: Sequence[Subject], now: int) -> Taken:
         """As ``take``, but of a call that has been made already: it counts, whatever is left."""
-        at = self._at(now)
-        counters = []
-        for budget in service.budgets:
-            window = self._window(budget.window, at)
-            for account in _accounts(service, budget, links):
-                counter = window.counter(account)
-                if budget.unit is Unit.REQUESTS:
-                    counter.add(1)
-                counters.append(counter)
-        return Taken(counters)
+        return self._count(_accounts(service, links), self._at(now))
 
     def charge(self, service: Service, taken: Taken | None, used: Used) -> int | None:
         """Note what a call has used, now that it has ended; its cost in millionths, None without prices."""
@@ -143,13 +128,13 @@ class Windows:
 
     def left(self, service: Service, chain: Sequence[Link], now: int) -> tuple[Left, ...]:
         """What a call through this chain can still use of each budget: the least that is left at any link."""
-        at, links = self._at(now), _links(chain)
-        found = []
-        for budget in service.budgets:
-            totals = [self._total(budget, account, at) for account in _accounts(service, budget, links)]
-            left = budget.limit - max(totals, default=budget.limit)
-            found.append(Left(budget, max(0, left), _renewal(budget, at)))
-        return tuple(found)
+        at = self._at(now)
+        most = {budget: budget.limit if not chain else 0 for budget in service.budgets}
+        for budget, account in _accounts(service, _links(chain)):
+            most[budget] = max(most[budget], self._total(budget, account, at))
+        return tuple(
+            Left(budget, max(0, budget.limit - used), _renewal(budget, at)) for budget, used in most.items()
+        )
 
     def changed(self, now: int) -> Kept:
         """What this run has counted, in all, on each present account that has changed since asked last."""
@@ -192,6 +177,15 @@ class Windows:
             window = self._windows[length] = Window(length, at)
         return window
 
+    def _count(self, accounts: Iterable[tuple[ServiceBudget, Account]], at: int) -> Taken:
+        counters = []
+        for budget, account in accounts:
+            counter = self._window(budget.window, at).counter(account)
+            if budget.unit is Unit.REQUESTS:
+                counter.add(1)
+            counters.append(counter)
+        return Taken(counters)
+
     def _total(self, budget: ServiceBudget, account: Account, at: int) -> int:
         window = self._windows.get(budget.window)
         return 0 if window is None or at >= window.end else window.total(account)
@@ -202,10 +196,15 @@ def _links(chain: Sequence[Link]) -> list[Subject]:
     return [Subject(link.agent.id, link.task.id) for link in reversed(chain)]
 
 
-def _accounts(service: Service, budget: ServiceBudget, links: Iterable[Subject]) -> Iterator[Account]:
-    """One for each task of the chain, or for each agent in it, as the budget has it."""
-    subjects = dict.fromkeys(link.task if budget.per is Per.TASK else link.agent for link in links)
-    return (Account(service.name, budget.name, budget.unit, budget.per, subject) for subject in subjects)
+def _accounts(service: Service, links: Sequence[Subject]) -> list[tuple[ServiceBudget, Account]]:
+    """Of every budget the accounts of a chain: one for each task, or for each agent in it."""
+    tasks = dict.fromkeys([link.task for link in links])
+    agents = dict.fromkeys([link.agent for link in links])
+    return [
+        (budget, Account(service.name, budget.name, budget.unit, budget.per, subject))
+        for budget in service.budgets
+        for subject in (tasks if budget.per is Per.TASK else agents)
+    ]
 
 
 def _renewal(budget: ServiceBudget, at: int) -> int:
