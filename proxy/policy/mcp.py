@@ -45,6 +45,7 @@ _BUILTIN = {
     "prompts/get": "mcp.read",
     _CALL: "mcp.call",
 }
+_FOLDED = {method.casefold(): method for method in _BUILTIN}
 _NOTIFICATION = "notifications/"
 _NO_TOOLS = (_BUILTIN.keys() - {"tools/list"}) | {""}  # what is answered without a list of tools
 _NAME = {
@@ -145,6 +146,10 @@ def _message(value: Json) -> Message | Refusal:
         return _refuse(f"a message with a method has no {answers[0]}; send a request or a response")
     if not isinstance(method, str) or not method:
         return _refuse("method has to be a string that is not empty")
+    if method not in _BUILTIN and method.strip().casefold() in _FOLDED:
+        return _refuse(
+            f"{method[:80]!r} can be taken for {_FOLDED[method.strip().casefold()]!r}; spell it so"
+        )
     if not _is_id(known):
         return _refuse("the id of a request has to be a string or a whole number; a notification has none")
     params = value.get("params", {})
