@@ -62,7 +62,7 @@ class Described(NamedTuple):
 class RuleSet:
     """A validated rule set that decides; ``load_rules`` makes one.
 
-    ``schema`` is the one rules are written and validated by.
+    ``schema`` is the one rules are written and validated by; ``homes`` are the files of services by name.
     ``bundle`` are the files by which its decisions can be taken again: those it was read from, the
     policies under their ids (``policies.json``) and the schema of what they read. ``sha256`` is their
     digest.
@@ -72,6 +72,7 @@ class RuleSet:
         self.catalogue = rules.catalogue
         self.policies = rules.policies
         self.schema = rules.schema
+        self.homes = rules.homes
         self._slices = Slices(rules.catalogue, rules.policies)
         schema = schema_text(rules.catalogue.services, self._slices.needs())
         self.bundle: Mapping[str, bytes] = {

@@ -30,12 +30,16 @@ _READ = {"policies": ".cedar", "services": ".yaml"}
 
 @dataclass(frozen=True, slots=True)
 class LoadedRules:
-    """A rule set without problems. ``policies`` include those of gatepass itself; ``schema`` is whole."""
+    """A rule set without problems. ``policies`` include those of gatepass itself; ``schema`` is whole.
+
+    ``homes`` are the files of services by their names.
+    """
 
     catalogue: Catalogue
     policies: tuple[Policy, ...]
     schema: str
     files: Mapping[str, bytes]
+    homes: Mapping[str, str]
 
 
 def _strangers(files: Mapping[str, bytes]) -> Iterator[Problem]:
@@ -56,8 +60,8 @@ def _of(files: Mapping[str, bytes], folder: str) -> list[str]:
     return sorted(name for name in files if name.startswith(f"{folder}/") and name.endswith(suffix))
 
 
-def _services(files: Mapping[str, bytes], problems: list[Problem]) -> Catalogue:
-    """(2): the catalogue of those services that read."""
+def _services(files: Mapping[str, bytes], problems: list[Problem]) -> tuple[Catalogue, dict[str, str]]:
+    """(2): the catalogue of those services that read, and their files by their names."""
     found: dict[str, Service] = {}
     home: dict[str, str] = {}
     for name in _of(files, "services"):
@@ -69,10 +73,10 @@ def _services(files: Mapping[str, bytes], problems: list[Problem]) -> Catalogue:
         else:
             found[service.name], home[service.name] = service, name
     try:
-        return Catalogue(found.values())
+        return Catalogue(found.values()), home
     except Overlap as error:
         problems.append(Problem(home[error.services[1]], None, str(error)))
-        return Catalogue(())
+        return Catalogue(()), home
 
 
 def _policies(files: Mapping[str, bytes], own: bytes, problems: list[Problem]) -> list[Policy]:
@@ -166,7 +170,7 @@ def _validate(policies: Sequence[Policy], schema: str) -> Iterator[Problem]:
 def check_rules(files: Mapping[str, bytes], agents: Sequence[Agent] | None) -> LoadedRules | list[Problem]:
     """Read and check a rule set. Never raises; what it returns on success passed every check."""
     problems = list(_strangers(files))
-    catalogue = _services(files, problems)
+    catalogue, homes = _services(files, problems)
     complete = not problems
     own = builtin.policies(catalogue.services)
     policies = _policies(files, own, problems)
@@ -176,4 +180,4 @@ def check_rules(files: Mapping[str, bytes], agents: Sequence[Agent] | None) -> L
     if not problems:
         problems += _validate(policies, schema)
     whole = {**files, builtin.FILE: own}
-    return problems or LoadedRules(catalogue, tuple(policies), schema, whole)
+    return problems or LoadedRules(catalogue, tuple(policies), schema, whole, homes)
