@@ -165,9 +165,9 @@ def _what(event: Event) -> str:
 
 
 class Answers:
-    """What operators may do with requests; ``path`` is the approvals file, ``registry`` all agents."""
+    """What operators may do with requests; ``path`` is the file, ``registry`` the present agents."""
 
-    def __init__(self, path: Path, registry: Registry) -> None:
+    def __init__(self, path: Path, registry: Callable[[], Registry]) -> None:
         self._path = path
         self._registry = registry
 
@@ -190,7 +190,7 @@ class Answers:
 
         :raises ApprovalStoreError: if it cannot be kept.
         """
-        who, now = approver(operator, self._registry), int(time.time())
+        who, now = approver(operator, self._registry()), int(time.time())
         return await asyncio.to_thread(self._with, lambda store: store.answer(request_id, said, who, now))
 
     def _with(self, job: Callable[[ApprovalStore], T]) -> T:

@@ -19,13 +19,16 @@ from proxy.identity.budget import Spending
 from proxy.identity.delegation import chain
 from proxy.identity.principal import NO_BUDGETS, Budgets, Task, TaskState
 from proxy.identity.proof import Trust
+from proxy.identity.registry import Registry
 from proxy.identity.revocation import Kind, Order, Revocations
 from proxy.identity.rights import meet_budgets
+from proxy.policy.approval import Denial, Entry, Grant, State, Unanswered
 from proxy.ports import Keys
 from proxy.problems import Problem
 from proxy.settings import ControlSettings
 from proxy.store.private_file import load_or_create, private_directory
 from proxy.store.tasks import TaskBook, TaskOverError, TaskStore
+from proxy.wiring_approvals import APPROVALS, Answers
 from proxy.wiring_revocation import Consequences
 from proxy.wiring_tasks import Office
 
@@ -35,7 +38,7 @@ _STRANGER = Refusal(Code.IDENTITY_INVALID, "the token is not an operator's")
 
 
 class Operators:
-    """Says which operator a token is of."""
+    """Says which operator a token is of. An agent of the present ``registry`` is none, whatever it shows."""
 
     def __init__(
         self,
@@ -44,11 +47,13 @@ class Operators:
         trust: Trust,
         keys: Keys,
         revocations: Callable[[], Revocations],
+        registry: Callable[[], Registry] = lambda: Registry(()),
     ) -> None:
         self._token = token
         self._trust = trust
         self._keys = keys
         self._revocations = revocations
+        self._registry = registry
         entries = (ways.token(one.issuer, one.subject, one.claims) for one in settings.operators)
         self._ways = ways.Ways((str(number), way) for number, way in enumerate(entries))
 
@@ -78,6 +83,10 @@ class Operators:
         if not self._ways.fitting(ways.token(issuer, found.subject, found.claims)):
             words = f"{found.subject} of {issuer} is not one of control.operators"
             return Refusal(Code.AUTHENTICATION_UNSUITABLE, words)
+        agents = self._registry().by_token(issuer, found.subject, found.claims)
+        if agents:
+            words = f"{found.subject} of {issuer} is the agent {agents[0].id}, and no agent is an operator"
+            return Refusal(Code.AUTHENTICATION_UNSUITABLE, words)
         return f"{issuer}:{found.subject}"
 
 
@@ -99,6 +108,7 @@ class Orders:
         self._consequences = consequences
         self._spending = spending
         self._health = health
+        self._answers = Answers(path.with_name(APPROVALS), lambda: office().registry)
 
     async def start_task(self, asked: TaskAsked, by: str) -> Delegated | Declined:
         """See ``Operations``."""
@@ -144,6 +154,18 @@ class Orders:
     def revocations(self) -> Sequence[Order]:
         """See ``Operations``."""
         return tuple(self._book.revocations)
+
+    async def approvals(self, state: State | None, limit: int) -> Sequence[Entry]:
+        """See ``Operations``."""
+        return await self._answers.entries(state, limit)
+
+    async def approval(self, request_id: str) -> Entry | None:
+        """See ``Operations``."""
+        return await self._answers.entry(request_id)
+
+    async def answer(self, request_id: str, said: Grant | Denial, operator: str) -> Entry | Unanswered:
+        """See ``Operations``."""
+        return await self._answers.answer(request_id, said, operator)
 
     def health(self) -> Health:
         """See ``Operations``."""

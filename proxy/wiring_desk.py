@@ -1,7 +1,7 @@
 """The agent's desk, joined to what it asks: the judge, the tasks, the budgets, the memory of refusals."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from proxy.control.desk import AgentDesk
 from proxy.control.operations import Delegated, May
@@ -16,11 +16,26 @@ from proxy.problems import Problem
 from proxy.store.tasks import TaskBook, TaskOverError
 from proxy.wiring_tasks import Office
 
+Own = Callable[[Principal], Awaitable[Sequence[Mapping[str, object]] | Refusal]]
+
+
+async def no_approvals(_: Principal) -> Sequence[Mapping[str, object]]:
+    """What there is to tell where no call is ever held."""
+    return ()
+
 
 def make_desk(
-    office: Callable[[], Office], judge: Judge, book: TaskBook, spending: Spending, blocked: Blocked
+    office: Callable[[], Office],
+    judge: Judge,
+    book: TaskBook,
+    spending: Spending,
+    blocked: Blocked,
+    approvals: Own = no_approvals,
 ) -> AgentDesk:
-    """The desk of one sidecar. ``office`` is the present one: it changes with the rules."""
+    """The desk of one sidecar. ``office`` is the present one: it changes with the rules.
+
+    ``approvals`` gives the caller's requests for approval.
+    """
 
     async def delegate(principal: Principal, wanted: Wanted) -> Delegated | Refusal:
         now, present = int(time.time()), office()
@@ -59,6 +74,7 @@ def make_desk(
         delegate=delegate,
         may=may,
         blocked=lambda task: _blocked(blocked, task),
+        approvals=approvals,
         end=end,
         left=spending.left,
         now=lambda: int(time.time()),

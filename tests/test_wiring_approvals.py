@@ -249,7 +249,7 @@ def registry() -> Registry:
 
 
 async def test_operators_see_requests_and_answer_them(path, store):
-    answers, mine = Answers(path, registry()), filed(store)
+    answers, mine = Answers(path, registry), filed(store)
     (entry,) = await answers.entries(State.WAITING, 10)
     assert entry == await answers.entry(mine) == store.get(mine)
     assert await answers.entries(State.DENIED, 10) == ()
@@ -267,7 +267,7 @@ async def test_operators_see_requests_and_answer_them(path, store):
 async def test_d13_an_operator_that_is_an_agent_of_the_chain_may_not(path, store, operator):
     store.file(asked(), int(time.time()), TERMS)
     (entry,) = store.list()
-    said = await Answers(path, registry()).answer(entry.id, ONCE, operator)
+    said = await Answers(path, registry).answer(entry.id, ONCE, operator)
     assert said.obstacle is Obstacle.NOT_THEIRS
     assert store.redeem(asked(), int(time.time())) is None
 
@@ -276,7 +276,7 @@ async def test_d13_an_operator_that_is_an_agent_of_the_chain_may_not(path, store
 async def test_others_may(path, store, operator):
     store.file(asked(), int(time.time()), TERMS)
     (entry,) = store.list()
-    assert (await Answers(path, registry()).answer(entry.id, ONCE, operator)).state is State.APPROVED
+    assert (await Answers(path, registry).answer(entry.id, ONCE, operator)).state is State.APPROVED
 
 
 def test_an_operator_is_every_agent_that_its_token_fits():

@@ -14,8 +14,10 @@ from proxy.identity.i_json import parse_object
 from proxy.identity.principal import Budgets
 from proxy.identity.revocation import EVERYTHING, Kind
 from proxy.identity.task import MAX_DEPTH, MAX_INTEGER, MAX_SCOPES, MAX_SERVICES, MAX_TASK_S, TASK_ID
+from proxy.policy.approval import MAX_GRANT_S, MAX_USES, Denial, Grant
 
 MAX_OCTETS = 65_536
+_GRANT_S = 3_600
 _MAX_WORDS = 600
 _DURATION = re.compile(r"(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?", re.ASCII)
 _UNITS = (86_400, 3_600, 60, 1)
@@ -53,6 +55,8 @@ _Words = Annotated[str, Field(pattern=_PLAIN, min_length=1, max_length=1_024)]
 _Name = Annotated[str, Field(pattern=_PLAIN, min_length=1, max_length=2_048)]
 _Count = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
 _Lifetime = Annotated[int, Field(gt=0, le=MAX_TASK_S), BeforeValidator(_seconds)]
+_Uses = Annotated[int, Field(ge=1, le=MAX_USES)]
+_While = Annotated[int, Field(gt=0, le=MAX_GRANT_S), BeforeValidator(_seconds)]
 
 
 class _Model(BaseModel):
@@ -87,6 +91,13 @@ class _RevocationBody(_Model):
     reason: _Words
 
 
+class _AnswerBody(_Model):
+    answer: Literal["approve", "deny"]
+    uses: _Uses | None = None
+    seconds: _While | None = None
+    reason: _Line = ""
+
+
 _M = TypeVar("_M", bound=_Model)
 
 
@@ -113,6 +124,18 @@ def parse_reason(body: bytes) -> str | Flaw:
     """The reason for an end; a body that is empty or names none gives none."""
     parsed = _parse(body or b"{}", _EndBody)
     return parsed if isinstance(parsed, Flaw) else parsed.reason
+
+
+def parse_answer(body: bytes) -> Grant | Denial | Flaw:
+    """An operator's yes, once and for an hour unless it says otherwise, or no."""
+    parsed = _parse(body, _AnswerBody)
+    if isinstance(parsed, Flaw):
+        return parsed
+    if parsed.answer == "approve":
+        return Grant(parsed.uses or 1, parsed.seconds or _GRANT_S, parsed.reason)
+    if parsed.uses is not None or parsed.seconds is not None:
+        return Flaw("answer: a no has neither uses nor seconds")
+    return Denial(parsed.reason)
 
 
 def parse_revocation(body: bytes) -> Ordered | Flaw:

@@ -28,6 +28,7 @@ _METHODS = {
     "/whoami": "GET",
     "/may": "GET",
     "/blocked": "GET",
+    "/approvals": "GET",
     "/delegate": "POST",
     "/end": "POST",
 }
@@ -35,6 +36,7 @@ _INDEX = {
     "GET /whoami": "who you are here, your task, what it allows, when it ends, what is left of all budgets",
     "GET /may?method=GET&url=URL": "whether this call would be allowed now, and if not, why and what to do",
     "GET /blocked": "the latest calls of your task that were refused, the newest first",
+    "GET /approvals": "your calls that a person has to approve, and what became of them",
     "POST /delegate": (
         'hand a narrower task to another agent: {"agent": "...", "purpose": "..."}, and to narrow it '
         '"scopes", "services", "ttl" (seconds), "budgets" and "depth"; the answer has the token for it'
@@ -47,7 +49,8 @@ class AgentDesk:
     """Implements ``ports.Desk``.
 
     ``may`` judges a call that is not made; ``blocked`` gives the recent refusals of a task by its id, newest
-    first, as JSON members; ``end`` ends the caller's task and all below it and returns how many were open;
+    first, as JSON members; ``approvals`` gives the caller's requests for approval, likewise; ``end`` ends the
+    caller's task and all below it and returns how many were open;
     ``left`` is what is left of the budgets at one link; ``services_left`` is what is left for a caller of the
     budgets of services, by service; ``now`` is POSIX seconds.
     """
@@ -58,6 +61,7 @@ class AgentDesk:
         delegate: Callable[[Principal, Wanted], Awaitable[Delegated | Refusal]],
         may: Callable[[Principal, bytes, str], Awaitable[May | Refusal]],
         blocked: Callable[[str], Sequence[Mapping[str, object]]],
+        approvals: Callable[[Principal], Awaitable[Sequence[Mapping[str, object]] | Refusal]],
         end: Callable[[Principal, str], Awaitable[int]],
         left: Callable[[Link], Budgets],
         now: Callable[[], int],
@@ -66,6 +70,7 @@ class AgentDesk:
         self._delegate = delegate
         self._may = may
         self._blocked = blocked
+        self._approvals = approvals
         self._end = end
         self._left = left
         self._services_left = services_left
@@ -83,6 +88,8 @@ class AgentDesk:
                 return await self._judge(principal, dict(ask.parameters))
             case "/blocked":
                 return _ok({"blocked": [dict(entry) for entry in self._blocked(principal.task.id)]})
+            case "/approvals":
+                return await self._waiting(principal)
             case "/delegate":
                 return await self._hand_on(principal, ask.body)
             case "/end":
@@ -134,6 +141,12 @@ class AgentDesk:
         may = May.of(verdict) if isinstance(verdict, Refusal) else verdict
         why = {"code": may.code, "rule": may.rule, "detail": may.detail, "advice": may.advice}
         return _ok({"allowed": may.allowed, "why": why})
+
+    async def _waiting(self, principal: Principal) -> Answer | Refusal:
+        found = await self._approvals(principal)
+        if isinstance(found, Refusal):
+            return found
+        return _ok({"approvals": [dict(entry) for entry in found]})
 
     async def _hand_on(self, principal: Principal, body: bytes) -> Answer | Refusal:
         wanted = parse_wanted(body)

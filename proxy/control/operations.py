@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol, Self
 from proxy.errors import Refusal
 from proxy.identity.principal import NO_BUDGETS, Budgets, Task, TaskState
 from proxy.identity.revocation import Kind, Order
+from proxy.policy.approval import Denial, Entry, Grant, State, Unanswered
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,18 @@ class Operations(Protocol):
 
     def revocations(self) -> Sequence[Order]:
         """Every order that holds."""
+        ...
+
+    async def approvals(self, state: State | None, limit: int) -> Sequence[Entry]:
+        """The latest ``limit`` requests for approval in this state (None: in any), the newest first."""
+        ...
+
+    async def approval(self, request_id: str) -> Entry | None:
+        """One request for approval, or None if it is not known."""
+        ...
+
+    async def answer(self, request_id: str, said: Grant | Denial, operator: str) -> Entry | Unanswered:
+        """Approve or deny a request; durable when this returns. ``operator`` is the name of who does."""
         ...
 
     def health(self) -> Health:

@@ -8,6 +8,7 @@ import orjson
 from proxy.control.operations import Delegated, RevokeReport, TaskFacts
 from proxy.identity.principal import Budgets, Task
 from proxy.identity.revocation import Order
+from proxy.policy.approval import Entry
 from proxy.policy.service_budget import Unit
 from proxy.policy.window import Left
 
@@ -129,4 +130,33 @@ def report(value: RevokeReport) -> Members:
         "connections": value.connections,
         "to_last_byte_us": value.to_last_byte_us,
         "leases": value.leases,
+    }
+
+
+def approval(value: Entry) -> Members:
+    """A request for approval: all that an answer binds, and what has become of it; null: not answered."""
+    asked = value.asked
+    return {
+        "id": value.id,
+        "state": value.state.value,
+        "agent": asked.agent,
+        "task": asked.task,
+        "purpose": asked.purpose,
+        "chain": list(asked.chain),
+        "owners": list(asked.owners),
+        "method": asked.method,
+        "url": asked.url,
+        "actions": list(asked.actions),
+        "rules": list(asked.rules),
+        "request_sha256": asked.request_sha256,
+        "ruleset_sha256": asked.ruleset_sha256,
+        "asked_at": instant(asked.asked_at),
+        "expires_at": instant(value.expires_at),
+        "separate_owner": value.separate_owner,
+        "answered_by": value.answered_by or None,
+        "answered_at": None if value.answered_at is None else instant(value.answered_at),
+        "reason": value.reason,
+        "uses": value.uses,
+        "used": value.used,
+        "granted_until": None if value.granted_until is None else instant(value.granted_until),
     }

@@ -9,24 +9,35 @@
     POST   /v1/revocations               revoke
     GET    /v1/revocations               what is revoked
     DELETE /v1/revocations/{kind}/{id}   lift an order; the id is all that follows, percent-encoded or not
+    GET    /v1/approvals?state=&limit=   the latest requests that need a person's approval
+    GET    /v1/approvals/{id}            one of them
+    POST   /v1/approvals/{id}            approve or deny it
     GET    /v1/health                    how the sidecar is
 """
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TypeVar
 from urllib.parse import parse_qsl, unquote
 
 from proxy.control import render
-from proxy.control.body import Flaw, flaw_of_id, parse_reason, parse_revocation, parse_task
+from proxy.control.body import Flaw, flaw_of_id, parse_answer, parse_reason, parse_revocation, parse_task
 from proxy.control.operations import Declined, Operations
 from proxy.control.problem import Reply, Why, problem
 from proxy.control.render import Members, dumps
 from proxy.identity.principal import TaskState
 from proxy.identity.revocation import EVERYTHING, Kind
+from proxy.policy.approval import Obstacle, State, Unanswered
 
-_MOST_TASKS = 1_000
-_SOME_TASKS = 100
+_MOST = 1_000
+_SOME = 100
+_LISTS = (["v1", "tasks"], ["v1", "approvals"])
 _NO_TASK = "no task with this id is known here"
+_NO_REQUEST = "no request for approval with this id is known here"
+_OBSTACLES = {Obstacle.UNKNOWN: Why.NOT_FOUND, Obstacle.OVER: Why.OVER, Obstacle.NOT_THEIRS: Why.NOT_YOURS}
+
+_S = TypeVar("_S", bound=StrEnum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +78,7 @@ class Routes:
         if serve is None:
             allowed = ", ".join(sorted(methods))
             return problem(Why.METHOD_NOT_ALLOWED, f"use {allowed}", ("Allow", allowed))
-        if call.query and segments != ["v1", "tasks"]:
+        if call.query and segments not in _LISTS:
             return problem(Why.BAD_REQUEST, "this path takes no parameters")
         if call.body and call.method != "POST":
             return problem(Why.BAD_REQUEST, f"{call.method} takes no body")
@@ -85,6 +96,13 @@ class Routes:
                 return {"POST": self._revoke, "GET": self._revocations}
             case ["v1", "revocations", kind, *rest]:
                 return {"DELETE": lambda call: self._lift(kind, "/".join(rest), call)}
+            case ["v1", "approvals"]:
+                return {"GET": self._approvals}
+            case ["v1", "approvals", request_id] if request_id:
+                return {
+                    "GET": lambda call: self._approval(request_id, call),
+                    "POST": lambda call: self._answer(request_id, call),
+                }
             case ["v1", "health"]:
                 return {"GET": self._health}
             case _:
@@ -104,7 +122,7 @@ class Routes:
         return _ok(render.delegated(started), 201, ("Location", f"/v1/tasks/{started.task.id}"))
 
     async def _tasks(self, call: Call) -> Reply:
-        asked = _which(call.query)
+        asked = _which(call.query, TaskState)
         if isinstance(asked, Flaw):
             return problem(Why.BAD_REQUEST, asked.words)
         tasks = await self._operations.tasks(*asked)
@@ -148,6 +166,26 @@ class Routes:
             return problem(Why.NOT_FOUND, "there is no such order")
         return _ok({"kind": asked.value, "id": which, "lifted": True})
 
+    async def _approvals(self, call: Call) -> Reply:
+        asked = _which(call.query, State)
+        if isinstance(asked, Flaw):
+            return problem(Why.BAD_REQUEST, asked.words)
+        entries = await self._operations.approvals(*asked)
+        return _ok({"approvals": [render.approval(entry) for entry in entries]})
+
+    async def _approval(self, request_id: str, _: Call) -> Reply:
+        entry = await self._operations.approval(request_id)
+        return problem(Why.NOT_FOUND, _NO_REQUEST) if entry is None else _ok(render.approval(entry))
+
+    async def _answer(self, request_id: str, call: Call) -> Reply:
+        said = parse_answer(call.body)
+        if isinstance(said, Flaw):
+            return problem(Why.BAD_REQUEST, said.words)
+        entry = await self._operations.answer(request_id, said, call.operator)
+        if isinstance(entry, Unanswered):
+            return problem(_OBSTACLES[entry.obstacle], entry.words)
+        return _ok(render.approval(entry))
+
     async def _health(self, _: Call) -> Reply:
         health = self._operations.health()
         return _ok({"ready": health.ready, **health.facts})
@@ -158,8 +196,8 @@ def alive(operations: Operations) -> Reply:
     return _ok({"status": "ok"}) if operations.health().ready else _ok({"status": "unavailable"}, 503)
 
 
-def _which(query: str) -> tuple[TaskState | None, int] | Flaw:
-    """State and limit, each given once at most."""
+def _which(query: str, states: type[_S]) -> tuple[_S | None, int] | Flaw:
+    """One of these states, or none, and the limit; each given once at most."""
     try:
         pairs = parse_qsl(
             query, keep_blank_values=True, strict_parsing=bool(query), errors="strict", max_num_fields=8
@@ -169,12 +207,12 @@ def _which(query: str) -> tuple[TaskState | None, int] | Flaw:
     given = dict(pairs)
     if len(given) != len(pairs) or not given.keys() <= {"state", "limit"}:
         return Flaw("the parameters are state and limit, each once")
-    state, limit = given.get("state"), given.get("limit", str(_SOME_TASKS))
-    if state is not None and state not in set(TaskState):
-        return Flaw(f"state is one of {', '.join(TaskState)}")
-    if not (limit.isascii() and limit.isdecimal() and len(limit) <= 4 and 0 < int(limit) <= _MOST_TASKS):  # noqa: PLR2004 - digits of _MOST_TASKS
-        return Flaw(f"limit is 1 to {_MOST_TASKS}")
-    return None if state is None else TaskState(state), int(limit)
+    state, limit = given.get("state"), given.get("limit", str(_SOME))
+    if state is not None and state not in set(states):
+        return Flaw(f"state is one of {', '.join(states)}")
+    if not (limit.isascii() and limit.isdecimal() and len(limit) <= 4 and 0 < int(limit) <= _MOST):  # noqa: PLR2004 - digits of _MOST
+        return Flaw(f"limit is 1 to {_MOST}")
+    return None if state is None else states(state), int(limit)
 
 
 def _ok(members: Members, status: int = 200, *headers: tuple[str, str]) -> Reply:

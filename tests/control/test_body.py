@@ -9,6 +9,7 @@ from proxy.control.body import (
     Flaw,
     Ordered,
     flaw_of_id,
+    parse_answer,
     parse_reason,
     parse_revocation,
     parse_task,
@@ -16,9 +17,10 @@ from proxy.control.body import (
 from proxy.control.operations import TaskAsked
 from proxy.identity.principal import NO_BUDGETS, Budgets
 from proxy.identity.revocation import EVERYTHING, Kind
+from proxy.policy.approval import MAX_GRANT_S, MAX_USES, Denial, Grant
 
 TASK = "t-" + "a" * 26
-PARSERS = (parse_task, parse_reason, parse_revocation)
+PARSERS = (parse_task, parse_reason, parse_revocation, parse_answer)
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -39,9 +41,14 @@ names = st.sampled_from(
         "kind",
         "id",
         "reason",
+        "answer",
+        "uses",
+        "seconds",
     ]
 )
-members = st.dictionaries(names, anything | st.sampled_from(["coder", "all", "1h", 60]), max_size=6)
+members = st.dictionaries(
+    names, anything | st.sampled_from(["coder", "all", "1h", 60, "approve", "deny"]), max_size=6
+)
 
 
 def body(**document):
@@ -220,3 +227,41 @@ def test_only_an_order_about_everything_has_everything_as_its_id():
     assert flaw_of_id(Kind.ISSUER, "https://issuer.example/a//b") is None
     assert flaw_of_id(Kind.ALL, EVERYTHING) is None
     assert isinstance(flaw_of_id(Kind.ALL, "x"), Flaw)
+
+
+@pytest.mark.parametrize(
+    ("document", "answer"),
+    [
+        ({"answer": "approve"}, Grant(1, 3_600, "")),
+        ({"answer": "approve", "uses": MAX_USES, "seconds": MAX_GRANT_S}, Grant(MAX_USES, MAX_GRANT_S, "")),
+        ({"answer": "approve", "seconds": "2h30m", "reason": "ok"}, Grant(1, 9_000, "ok")),
+        ({"answer": "deny"}, Denial("")),
+        ({"answer": "deny", "reason": "no"}, Denial("no")),
+    ],
+)
+def test_an_answer_is_read(document, answer):
+    assert parse_answer(body(**document)) == answer
+
+
+@pytest.mark.parametrize(
+    ("document", "where"),
+    [
+        ({}, "answer"),
+        ({"answer": "Approve"}, "answer"),
+        ({"answer": True}, "answer"),
+        ({"answer": "approve", "uses": 0}, "uses"),
+        ({"answer": "approve", "uses": MAX_USES + 1}, "uses"),
+        ({"answer": "approve", "uses": "1"}, "uses"),
+        ({"answer": "approve", "uses": True}, "uses"),
+        ({"answer": "approve", "seconds": 0}, "seconds"),
+        ({"answer": "approve", "seconds": MAX_GRANT_S + 1}, "seconds"),
+        ({"answer": "approve", "seconds": "soon"}, "seconds"),
+        ({"answer": "approve", "reason": "a\nb"}, "reason"),
+        ({"answer": "approve", "approver": "ada"}, "approver"),
+        ({"answer": "deny", "seconds": 60}, "answer"),
+    ],
+)
+def test_an_answer_that_is_not_understood_is_none(document, where):
+    flaw = parse_answer(body(**document))
+    assert isinstance(flaw, Flaw)
+    assert flaw.words.startswith(where)

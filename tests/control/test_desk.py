@@ -51,6 +51,7 @@ class Sidecar:
     """What stands behind a desk: one service that allows reading, and tasks that can be handed to ``tester``."""
 
     journal: list[tuple[str, ...]] = field(default_factory=list)
+    broken: bool = False
     used: dict[str, Budgets] = field(default_factory=dict)
     services: dict[str, tuple[Left, ...]] = field(default_factory=dict)
 
@@ -89,6 +90,11 @@ class Sidecar:
     def blocked(self, of_task):
         return [{"code": "policy_deny", "task": of_task}, {"code": "port", "task": of_task}]
 
+    async def approvals(self, principal):
+        if self.broken:
+            return Refusal(Code.INTERNAL, "the queue cannot be read")
+        return [{"id": "ap-1", "state": "waiting", "task": principal.task.id}]
+
     async def end(self, principal, reason):
         self.journal.append(("end", principal.task.id, reason))
         return 3
@@ -101,6 +107,7 @@ class Sidecar:
             delegate=self.delegate,
             may=self.may,
             blocked=self.blocked,
+            approvals=self.approvals,
             end=self.end,
             left=self.left,
             now=lambda: NOW + 10,
@@ -301,6 +308,18 @@ async def test_blocked_calls_are_those_of_the_callers_task(sidecar):
     ]
 
 
+async def test_requests_for_approval_are_those_of_the_caller(sidecar):
+    said = read(await get(sidecar, "/approvals"))
+    assert said == {"approvals": [{"id": "ap-1", "state": "waiting", "task": LEAF.task.id}]}
+
+
+async def test_a_queue_that_cannot_be_read_is_a_refusal(sidecar):
+    sidecar.broken = True
+    refusal = await get(sidecar, "/approvals")
+    assert isinstance(refusal, Refusal)
+    assert refusal.code is Code.INTERNAL
+
+
 async def test_the_index_names_every_question(sidecar):
     said = read(await get(sidecar, "/"))
     assert (said["agent"], said["task"]) == ("coder", LEAF.task.id)
@@ -324,6 +343,8 @@ async def test_the_index_names_every_question(sidecar):
         Ask("GET", "/delegate", (), b""),
         Ask("GET", "/whoami", (("task", "t-other"),), b""),
         Ask("GET", "/blocked", (("task", "t-other"),), b""),
+        Ask("GET", "/approvals", (("task", "t-other"),), b""),
+        Ask("POST", "/approvals", (), b"{}"),
         Ask("GET", "/", (), b"{}"),
         Ask("POST", "/end", (("reason", "x"),), b""),
         Ask("GET", "/\ud800", (), b""),
@@ -344,7 +365,7 @@ words = st.text(max_size=20)
     st.builds(
         Ask,
         st.sampled_from(["GET", "POST", "PUT"]) | words,
-        st.sampled_from(["/", "/whoami", "/may", "/delegate", "/end", "/blocked"]) | words,
+        st.sampled_from(["/", "/whoami", "/may", "/delegate", "/end", "/blocked", "/approvals"]) | words,
         st.lists(st.tuples(st.sampled_from(["method", "url"]) | words, words), max_size=3).map(tuple),
         st.binary(max_size=40) | st.just(b""),
     )

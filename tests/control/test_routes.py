@@ -21,10 +21,10 @@ class World:
         self.sidecar = SmallSidecar()
         self.routes = Routes(self.sidecar)
 
-    async def call(self, method, target, body=None, status=None):
+    async def call(self, method, target, body=None, status=None, operator="ada"):
         path, _, query = target.partition("?")
         data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-        reply = await self.routes.serve(Call(method, path, query, data, "ada"))
+        reply = await self.routes.serve(Call(method, path, query, data, operator))
         assert status in {None, reply.status}, reply
         assert (reply.media_type == "application/json") == (reply.status < 400)
         self.headers = dict(reply.headers)
@@ -224,6 +224,12 @@ async def test_unknown_tasks_are_not_found(world):
         ("GET", "/v1/tasks", b"{}"),
         ("DELETE", "/v1/revocations/all", b"{}"),
         ("GET", "/v1/health?verbose=1", b""),
+        ("GET", "/v1/approvals?state=open", b""),
+        ("GET", "/v1/approvals/ap-0?x=1", b""),
+        ("GET", "/v1/approvals", b"{}"),
+        ("POST", "/v1/approvals/ap-0", b""),
+        ("POST", "/v1/approvals/ap-0", b'{"answer": "yes"}'),
+        ("POST", "/v1/approvals/ap-0", b'{"answer": "deny", "uses": 2}'),
     ],
 )
 async def test_what_is_not_understood_does_nothing(world, method, target, body):
@@ -241,6 +247,8 @@ async def test_what_is_not_understood_does_nothing(world, method, target, body):
         ("GET", f"/v1/tasks/{UNKNOWN_TASK}/end", "POST"),
         ("GET", "/v1/revocations/agent/x", "DELETE"),
         ("POST", "/v1/health", "GET"),
+        ("POST", "/v1/approvals", "GET"),
+        ("DELETE", "/v1/approvals/ap-0", "GET, POST"),
     ],
 )
 async def test_other_methods_are_told_which_there_are(world, method, target, allowed):
@@ -261,6 +269,8 @@ async def test_other_methods_are_told_which_there_are(world, method, target, all
         "//v1/tasks",
         "/V1/tasks",
         "/v1/tasks/a/b",
+        "/v1/approvals/",
+        "/v1/approvals/a/b",
     ],
 )
 async def test_elsewhere_there_is_nothing(world, path):
@@ -276,3 +286,76 @@ async def test_health_has_facts_for_operators_and_one_word_for_probes(world):
         503,
         {"status": "unavailable"},
     )
+
+
+async def test_requests_for_approval_are_listed_by_state_and_limit(world):
+    first, second, third = (world.sidecar.hold(content) for content in "abc")
+    await world.call("POST", f"/v1/approvals/{second}", {"answer": "deny"}, 200)
+
+    async def ids(query):
+        listed = await world.call("GET", "/v1/approvals" + query, status=200)
+        return [entry["id"] for entry in listed["approvals"]]
+
+    assert await ids("") == [third, second, first]
+    assert await ids("?state=waiting") == [third, first]
+    assert await ids("?state=denied&limit=9") == [second]
+    assert await ids("?limit=1") == [third]
+
+
+async def test_a_request_for_approval_is_shown_with_all_that_an_answer_binds(world):
+    held = world.sidecar.hold("a")
+    said = await world.call("GET", f"/v1/approvals/{held}", status=200)
+    assert said == {
+        "id": held,
+        "state": "waiting",
+        "agent": "coder",
+        "task": "t-1",
+        "purpose": "pay bills",
+        "chain": ["lead", "coder"],
+        "owners": ["grace@example.org"],
+        "method": "POST",
+        "url": "https://api.test/pay",
+        "actions": ["shop.pay"],
+        "rules": ["pay"],
+        "request_sha256": world.sidecar.requests[held].asked.request_sha256,
+        "ruleset_sha256": "1" * 64,
+        "asked_at": "2027-01-15T08:00:00Z",
+        "expires_at": "2027-01-15T08:01:00Z",
+        "separate_owner": False,
+        "answered_by": None,
+        "answered_at": None,
+        "reason": "",
+        "uses": 0,
+        "used": 0,
+        "granted_until": None,
+    }
+
+
+async def test_an_approval_is_given_once_and_for_an_hour_unless_it_says_otherwise(world):
+    plain, other = world.sidecar.hold("a"), world.sidecar.hold("b")
+    said = await world.call("POST", f"/v1/approvals/{plain}", {"answer": "approve"}, 200)
+    assert (said["state"], said["uses"], said["granted_until"]) == ("approved", 1, "2027-01-15T09:00:00Z")
+    assert (said["answered_by"], said["answered_at"]) == ("ada", "2027-01-15T08:00:01Z")
+    given = {"answer": "approve", "uses": 3, "seconds": "2m", "reason": "month end"}
+    said = await world.call("POST", f"/v1/approvals/{other}", given, 200)
+    assert (said["uses"], said["granted_until"], said["reason"]) == (3, "2027-01-15T08:02:00Z", "month end")
+
+
+async def test_a_denial_has_its_reason(world):
+    held = world.sidecar.hold("a")
+    said = await world.call("POST", f"/v1/approvals/{held}", {"answer": "deny", "reason": "too much"}, 200)
+    assert (said["state"], said["reason"]) == ("denied", "too much")
+
+
+async def test_d13_an_answer_that_does_not_count_says_why_and_does_nothing(world):
+    held = world.sidecar.hold("a")
+    yes = {"answer": "approve"}
+    assert (await world.call("POST", "/v1/approvals/ap-none", yes, 404))["code"] == "not_found"
+    own = await world.call("POST", f"/v1/approvals/{held}", yes, 403, operator="login:coder")
+    assert own["code"] == "not_yours"
+    assert "an agent that asks" in own["detail"]
+    assert world.sidecar.journal == []
+    await world.call("POST", f"/v1/approvals/{held}", yes, 200)
+    late = await world.call("POST", f"/v1/approvals/{held}", {"answer": "deny"}, 409)
+    assert (late["code"], late["detail"]) == ("over", "ada was quicker")
+    await world.call("GET", "/v1/approvals/ap-none", status=404)

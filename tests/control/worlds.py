@@ -17,7 +17,18 @@ from proxy.control.operations import (
 from proxy.errors import Code, Refusal
 from proxy.identity.principal import Budgets, Task, TaskState
 from proxy.identity.revocation import Kind, Order
+from proxy.policy.approval import (
+    Approver,
+    Denial,
+    Entry,
+    Grant,
+    Obstacle,
+    State,
+    Unanswered,
+    objection,
+)
 from proxy.ports import LogUnavailable
+from tests.store.asking import asked as request
 
 NOW = 1_800_000_000  # 2027-01-15T08:00:00Z
 ADMIN = b"the-admin-token"
@@ -35,6 +46,7 @@ class SmallSidecar:
 
     known: dict[str, Task] = field(default_factory=dict)
     orders: dict[tuple[Kind, str], Order] = field(default_factory=dict)
+    requests: dict[str, Entry] = field(default_factory=dict)
     journal: list[tuple[str, ...]] = field(default_factory=list)
     ready: bool = True
     log_is_full: bool = False
@@ -115,6 +127,49 @@ class SmallSidecar:
 
     def revocations(self) -> Sequence[Order]:
         return list(self.orders.values())
+
+    def hold(self, content: str) -> str:
+        """A call of ``coder`` waits for approval; returns the id of its request."""
+        name = f"ap-{len(self.requests)}"
+        self.requests[name] = Entry(
+            id=name,
+            asked=request(content),
+            expires_at=NOW + 60,
+            separate_owner=False,
+            state=State.WAITING,
+            answered_by="",
+            answered_at=None,
+            reason="",
+            uses=0,
+            used=0,
+            granted_until=None,
+        )
+        return name
+
+    async def approvals(self, state: State | None, limit: int) -> Sequence[Entry]:
+        return [one for one in reversed(self.requests.values()) if state in {None, one.state}][:limit]
+
+    async def approval(self, request_id: str) -> Entry | None:
+        return self.requests.get(request_id)
+
+    async def answer(self, request_id: str, said: Grant | Denial, operator: str) -> Entry | Unanswered:
+        entry = self.requests.get(request_id)
+        if entry is None:
+            return Unanswered(Obstacle.UNKNOWN, "it is not known")
+        if entry.state is not State.WAITING:
+            return Unanswered(Obstacle.OVER, f"{entry.answered_by} was quicker")
+        words = objection(Approver(operator, frozenset()), entry.asked, separate_owner=False)
+        if words is not None:
+            return Unanswered(Obstacle.NOT_THEIRS, words)
+        self._note("answer", request_id, repr(said), operator)
+        answered = replace(entry, answered_by=operator, answered_at=NOW + 1, reason=said.reason)
+        if isinstance(said, Grant):
+            until = NOW + said.seconds
+            answered = replace(answered, state=State.APPROVED, uses=said.uses, granted_until=until)
+        else:
+            answered = replace(answered, state=State.DENIED)
+        self.requests[request_id] = answered
+        return answered
 
     def health(self) -> Health:
         return Health(self.ready, {"open_tasks": len(self.known)})
