@@ -18,8 +18,8 @@
 
 Instead of ``json`` a request may have ``form`` (names and values) or ``body`` (text), and ``headers`` and
 ``content_type``; instead of ``request`` or ``mcp`` stands ``graphql: {url, query, variables, operation}``.
-``time`` (``"2026-01-31T12:00:00Z"`` or POSIX seconds), ``budgets: {NAME: used}`` and ``approved: true`` say how
-the world is then; without them it is DEFAULT_TIME, nothing is used, and nobody has approved.
+``time`` (``"2026-01-31T12:00:00Z"`` or POSIX seconds), ``budgets: {NAME: used}`` and ``approved: true`` say
+how the world is then; without them it is DEFAULT_TIME, nothing is used, and nobody has approved.
 """
 
 from collections.abc import Mapping

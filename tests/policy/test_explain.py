@@ -1,3 +1,5 @@
+from functools import cache
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -35,6 +37,7 @@ unless { context.facts.body.currency == "EUR" || context.facts.body.currency == 
 @id("owned") forbid (principal, action == Action::"shop.pay", resource)
 when { context.facts.path.shop like "test*" && context.request.time < 1700000000 };
 """
+shop = cache(lambda: worlds.rules(POLICIES, shop=SHOP))
 INTERN = Agent("intern", "development", "low", "ada@example.org", "grace@example.org")
 
 
@@ -49,7 +52,7 @@ def explain(
     services=None,
     scopes: tuple[str, ...] = ("pay",),
 ) -> Explanation:
-    rules = worlds.rules(POLICIES, shop=SHOP)
+    rules = shop()
     task = worlds.task(scopes=scopes)
     right = own(agent, task)
     if services is not None:
@@ -131,7 +134,7 @@ def test_another_tier_time_budget_environment_service():
     assert words(explain(body, used=10)) == [["the window of the budget hourly begins anew"]]
     assert words(explain(body, services=("tickets",))) == [["the task is given the service shop"]]
     abroad = Agent("coder", "production", "standard", "a", "b")
-    rules = worlds.rules(POLICIES, shop=SHOP)
+    rules = shop()
     task = worlds.task("production", ("pay",))
     sent = Sent("POST", "https://shop.example.org/v1/a/pay", ((b"Content-Type", b"application/json"),), body)
     trial = put(rules, Asker(abroad, task, own(abroad, task)), sent, TIME)
@@ -143,7 +146,7 @@ def test_another_tier_time_budget_environment_service():
 
 
 def test_what_is_refused_before_it_is_classified():
-    rules = worlds.rules(POLICIES, shop=SHOP)
+    rules = shop()
     task = worlds.task()
     asker = Asker(worlds.CODER, task, own(worlds.CODER, task))
     for method, url, body, code in (
@@ -166,7 +169,7 @@ def test_what_is_refused_before_it_is_classified():
 
 
 def test_a_host_of_no_service():
-    rules = worlds.rules(POLICIES, shop=SHOP)
+    rules = shop()
     task = worlds.task()
     trial = put(
         rules,
@@ -182,7 +185,7 @@ def test_a_host_of_no_service():
     assert found.changes == ()
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(
     st.integers(-5, 2_000),
     st.sampled_from(["EUR", "USD", "CHF"]),
@@ -198,7 +201,7 @@ def test_parts_and_engine_agree(amount, currency, scopes, approved):
     if found.outcome.effect != "hold":
         assert set(found.outcome.rules) == (forbids or permits)
     assert found.outcome.effect == ("deny" if forbids else "allow" if permits else found.outcome.effect)
-    rules = worlds.rules(POLICIES, shop=SHOP)
+    rules = shop()
     for changes in found.changes:
         questions = found.trial.questions
         for change in changes:
