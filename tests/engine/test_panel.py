@@ -9,13 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.engine.panel import Panel
+from proxy.engine.panel import Panel, Receipt
 from proxy.errors import Code, Refusal
 from proxy.http.canonical import parse_target
 from proxy.identity.budget import Spending
 from proxy.identity.principal import NO_BUDGETS, Budgets, Evidence, Method, Principal
 from proxy.policy.bundle import digest
-from proxy.policy.decision import Allow, Deny, RequestFacts, Ruling
+from proxy.policy.content import Act
+from proxy.policy.decision import Allow, Deny, RequestFacts, Ruling, Site
+from proxy.policy.needs import NOTHING
+from proxy.policy.operation import by_method
+from proxy.policy.service_budget import Used
+from proxy.policy.window import Windows
 from proxy.store.bundles import FOLDER, unpack
 from tests.engine.ports import YES, Says, api, engine, named
 from tests.identity.families import Family, agent
@@ -35,6 +40,9 @@ class ByAgent:
 
     def __init__(self, *allowed: str, service=None) -> None:
         self.allowed, self.service, self.asked = allowed, service, []
+
+    def site(self, origin) -> Site:
+        return Site(self.service, NOTHING)
 
     def decide(self, question) -> Ruling:
         name = question.agent.id
@@ -56,7 +64,10 @@ def chained(depth: int = 3, services=None, budgets: Budgets = NO_BUDGETS) -> Pri
 
 
 def judge(pdp, principal: Principal):
-    return Panel(pdp, Spending()).judge(principal, "GET", TARGET, FACTS)
+    asked = Panel(Spending(), Windows()).judge(
+        pdp, pdp.service, principal, "GET", TARGET, FACTS, (Act(by_method("GET")),)
+    )
+    return asyncio.run(asked)
 
 
 @given(st.integers(1, 3), st.sets(st.sampled_from(AGENTS)), st.booleans(), st.sampled_from(GRANTS))
@@ -83,7 +94,7 @@ def test_each_is_asked_under_the_right_that_is_left_at_its_link():
     for link in principal.chain:
         question = asked[link.agent.id]
         assert (question.task, question.right) == (link.task, link.right)
-        assert (question.method, question.target, question.facts) == ("GET", TARGET, FACTS)
+        assert (question.method, question.target, question.request) == ("GET", TARGET, FACTS)
 
 
 def test_the_callers_own_refusal_is_told_first_and_then_the_one_nearest_to_the_root():
@@ -116,15 +127,16 @@ def test_a_rule_that_refuses_is_told_before_the_grant():
 
 def test_a_budget_is_taken_from_the_whole_chain_or_from_none_and_given_back():
     spending = Spending()
-    panel, principal = Panel(ByAgent(*AGENTS), spending), chained(budgets=Budgets(requests=1, octets=10))
+    panel, principal = Panel(spending, Windows()), chained(budgets=Budgets(requests=1, octets=10))
     root = principal.chain[0]
-    assert panel.take(principal) is None
+    receipt = panel.take(principal, None, 0)
+    assert isinstance(receipt, Receipt)
     assert spending.left(root) == Budgets(requests=0, octets=10)
-    assert panel.take(principal).code is Code.BUDGET_EXCEEDED
-    panel.give_back(principal)
+    assert panel.take(principal, None, 0).code is Code.BUDGET_EXCEEDED
+    panel.give_back(principal, receipt)
     assert spending.left(root) == Budgets(requests=1, octets=10)
-    assert panel.take(principal) is None
-    panel.charge(principal, 11)
+    receipt = panel.take(principal, None, 0)
+    assert panel.charge(principal, receipt, Used(octets=11)) is None
     assert spending.left(root) == Budgets(requests=0, octets=0)
 
 
@@ -210,9 +222,9 @@ async def test_to_ask_whether_takes_nothing_and_gives_the_same_answer():
         principal = of(task.id, e)
         url = f"http://{e.upstream.hosts[0]}:{e.upstream.port}/x"
         for _ in range(3):
-            assert e.judge.may(principal, "GET", url.encode()).refusal is None
+            assert (await e.judge.may(principal, "GET", url.encode())).refusal is None
         assert (await e.call("/x", named(task), agent="two")).status == 200
-        assert e.judge.may(principal, "GET", url.encode()).code is Code.BUDGET_EXCEEDED
+        assert (await e.judge.may(principal, "GET", url.encode())).code is Code.BUDGET_EXCEEDED
         assert e.spending.changed()["one"].requests == 1
         assert len(e.decisions) == 1  # and leaves no record of its own
 
@@ -232,7 +244,7 @@ async def test_to_ask_is_refused_where_the_call_would_be():
             ("GET", "http://api_test/", Code.HOST_NONCANONICAL),
             ("GET", "https://gatepass.internal/", Code.DESK_REQUEST),
         ):
-            found = e.judge.may(principal, method, url.encode())
+            found = await e.judge.may(principal, method, url.encode())
             refusal = found if isinstance(found, Refusal) else found.refusal
             assert refusal.code is code, url
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from proxy.identity.revocation import Kind, Order
-from proxy.policy.decision import Ruling
+from proxy.policy.decision import Ruling, Site
+from proxy.policy.needs import NOTHING
 from tests.engine.ports import YES, engine
 from tests.support.world import world
 
@@ -12,6 +13,9 @@ class Unwritable:
     """A PDP that allows; while ``broken``, an action that is no Unicode and cannot be recorded."""
 
     broken = True
+
+    def site(self, _origin):
+        return Site(None, NOTHING)
 
     def decide(self, _question):
         action = "\ud800" if self.broken else "http.read"
