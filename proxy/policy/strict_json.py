@@ -48,16 +48,14 @@ def parse(body: bytes) -> Json | Refusal:
 def _survey(document: Json) -> tuple[int, int, bool]:
     """How many members a document has, how deep it is, and whether all its numbers are certainly small."""
     members, depth, certain = 0, 0, True
-    level: list[Json] = [[document]]
+    level: list[dict[str, Json] | list[Json]] = [[document]]
     while level:
-        deeper: list[Json] = []
+        deeper: list[dict[str, Json] | list[Json]] = []
         for container in level:
-            values: Iterable[Json] = ()
-            if type(container) is dict:
+            values: Iterable[Json] = container
+            if isinstance(container, dict):
                 members += len(container)
                 values = container.values()
-            elif type(container) is list:
-                values = container
             for value in values:
                 if type(value) is str:
                     continue

@@ -57,7 +57,7 @@ SERVICE = service(
     )),
     op("chat", "POST", "/chat", llm=Dialect.OPENAI),
     op("talk", "POST", "/talk", llm=Dialect.ANTHROPIC),
-    op("only", "POST", "/only", when=(when(Place.BODY, "a", "x"),)),
+    op("only", "POST", "/only", when=(when(Place.BODY, "a", "x"),), facts=(field(Place.BODY, "b"),)),
 )  # fmt: skip
 
 
@@ -124,7 +124,7 @@ def test_without_content_its_conditions_do_not_hold():
     assert said(call("PATCH", "/issues/7", body=b"", kind="text/plain"))[0] == "s.issues.update"
     assert said(call("POST", "/only")) == ("s.http.write", {})
     assert said(call("POST", "/only", body={"a": "y"})) == ("s.http.write", {})
-    assert said(call("POST", "/only", body={"a": "x"})) == ("s.only", {})
+    assert said(call("POST", "/only", body={"a": "x", "b": "y"})) == ("s.only", {"body": {"b": "y"}})
 
 
 @pytest.mark.parametrize(
@@ -234,6 +234,7 @@ def test_content_that_nobody_reads_is_not_asked_for():
         (call("POST", "/issues"), "title"),
         (call("POST", "/issues", body=b""), "title"),
         (call("POST", "/issues", body={}), "title"),
+        (call("POST", "/issues", body=b"{"), "JSON"),
         (call("POST", "/issues", body={"title": 1}), "title"),
         (call("POST", "/issues", body={"title": "t", "n": "5"}), "n has"),
         (call("POST", "/issues", body={"title": "t", "user": "ada"}), "user.login"),
