@@ -22,10 +22,10 @@ from proxy.identity.principal import Principal
 from proxy.identity.registry import Registry
 from proxy.policy.approval import ADMIN, Approver, Denial, Entry, Grant, State, Unanswered
 from proxy.store.approvals import ApprovalBook, ApprovalStore, ApprovalStoreError, Event, Kind
+from proxy.store.approvals_file import APPROVALS
 
 __all__ = ["APPROVALS", "Answers", "ApprovalBook", "ApprovalChronicle", "approver", "event_record", "own"]
 
-APPROVALS = "approvals.sqlite3"
 PATIENCE_S = 1.0
 _AGAIN_S = 1.0
 _PAGE = 200

@@ -29,6 +29,7 @@ _VERBS = {
     "serve": "proxy.cli.serve",
     "task": "proxy.cli.task",
     "revoke": "proxy.cli.revoke",
+    "approvals": "proxy.cli.approvals",
     "log": "proxy.cli.log",
     "policy": "proxy.cli.policy",
     "ca": "proxy.cli.ca",

@@ -14,6 +14,8 @@ from typing import Self
 from proxy.store.approvals_rows import ApprovalStoreError
 from proxy.store.task_file import FormatError, make_private, run_script, use_wal
 
+APPROVALS = "approvals.sqlite3"
+"""The file's name in the state directory."""
 _VERSION = 1
 _BUSY_S = 5.0
 _SCHEMA = """

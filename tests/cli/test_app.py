@@ -14,7 +14,7 @@ from proxy.cli.app import Verbs, app, invoke
 from proxy.store.tasks import TaskStore
 from tests.cli.conftest import ROOT
 
-VERBS = ["run", "init", "serve", "task", "revoke", "log", "policy", "ca", "doctor"]
+VERBS = ["run", "init", "serve", "task", "revoke", "approvals", "log", "policy", "ca", "doctor"]
 LEAVES = [
     ["run"],
     ["init"],
@@ -22,6 +22,7 @@ LEAVES = [
     ["doctor"],
     *(["task", verb] for verb in ("start", "end", "list", "show")),
     *(["revoke", verb] for verb in ("agent", "task", "token", "key", "issuer", "all", "list", "lift")),
+    *(["approvals", verb] for verb in ("list", "show", "approve", "deny")),
     *(["log", verb] for verb in ("show", "blocked", "trace", "verify")),
     ["policy", "check"],
     ["ca", "export"],
@@ -37,7 +38,7 @@ def test_the_verbs_are_those_of_the_help(capsys):
 
 
 def test_every_leaf_is_tested_here(capsys):
-    for group in ("task", "revoke", "log", "policy", "ca"):
+    for group in ("task", "revoke", "approvals", "log", "policy", "ca"):
         assert invoke([group, "--help"]) == 0
         verbs = re.findall(r"^  ([a-z]+)  ", capsys.readouterr().out.split("Commands:")[1], re.MULTILINE)
         assert [[group, verb] for verb in verbs] == [leaf for leaf in LEAVES if leaf[0] == group]
