@@ -31,9 +31,9 @@ from proxy.store import bundles
 from proxy.store.rule_files import Look, look, read_rules
 from proxy.wiring_rules import AGENTS, Files, Rulebook, Rules, Source, load, read, shown
 
-_SWITCH_S = 0.000_5
+_SWITCH_S = 0.000_1
 _SETTLE_S = 1.0
-_FULL_COLLECTIONS = 1_000_000
+_COLLECT = 500, 5, 1_000_000
 _TOLD = 3
 _LOADING = threading.Lock()
 
@@ -54,12 +54,13 @@ def gently() -> Iterator[None]:
     """Work in a thread so that the event loop hardly notices: it gets the interpreter's lock back soon.
 
     A full collection of garbage would stop everybody for as long as it takes to look at every object of
-    the new rules. It is put off, and they are taken out of the collector's sight, as those at start are.
+    the new rules. Small ones are made instead, and what is left is taken out of the collector's sight, as
+    are the rules at start.
     """
     with _LOADING:
         interval, threshold = sys.getswitchinterval(), gc.get_threshold()
         sys.setswitchinterval(_SWITCH_S)
-        gc.set_threshold(*threshold[:2], _FULL_COLLECTIONS)
+        gc.set_threshold(*_COLLECT)
         try:
             yield
             gc.freeze()
@@ -141,6 +142,7 @@ class Reloader:
 
     # -- in a thread --
 
+    @gently()
     def _load(self, current: Rules) -> Loaded:
         try:
             files = read(self._source)
@@ -154,6 +156,7 @@ class Reloader:
         found = self._validated(files, current.content)
         return replace(found, shadow=current.shadow) if isinstance(found, Rules) else found
 
+    @gently()
     def _load_shadow(self, directory: Path, current: Rules) -> Loaded:
         try:
             files = read_rules(directory)
@@ -169,8 +172,7 @@ class Reloader:
         content = digest(files.rules)
         if content == known:
             return None
-        with gently():
-            found = load(files.rules, files.signed)
+        found = load(files.rules, files.signed)
         if isinstance(found, list):
             return Refused(content, found)
         assert found.ruleset is not None, "there are files"
