@@ -82,7 +82,7 @@ def read(text: str, operation_name: str | None, max_tokens: int = MAX_TOKENS) ->
     # (2): a document of operations and fragments, each name once.
     try:
         document = parse(text, no_location=True, max_tokens=max_tokens)
-    except RecursionError:
+    except RecursionError:  # before 3.3 the parser lets it out
         return _too_deep()
     except GraphQLError as error:
         return _unparsed(text, error, max_tokens)

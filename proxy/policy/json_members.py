@@ -117,8 +117,8 @@ class _Scan:
             if self._depth < self._open:
                 self._close()
                 return
-        elif self._depth == self._open:
-            self._finish()  # a comma between members
+        else:  # a comma is looked for between members only
+            self._finish()
             return
         self._keep(mark)
 

@@ -5,7 +5,7 @@ Anthropic: messages, and the completions that came before them. What a provider 
 MCP servers) is named by its type, what the caller runs by the name the caller gave it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from proxy.errors import Code, Refusal
 from proxy.policy.fact import Dialect
@@ -45,11 +45,9 @@ def facts(dialect: Dialect, document: Json) -> dict[str, Json] | Refusal:
     limit = _limit(document, _LIMITS[dialect])
     if isinstance(limit, Refusal):
         return limit
-    offered: set[str] = set()
-    for name in _offered(dialect, document):
-        if isinstance(name, Refusal):
-            return name
-        offered.add(name)
+    offered = _offered(dialect, document)
+    if isinstance(offered, Refusal):
+        return offered
     tools: list[Json] = [*sorted(offered)]
     return {"model": model, "stream": stream is True, "tools": tools, "max_tokens": limit}
 
@@ -72,45 +70,33 @@ def _limit(document: Mapping[str, Json], names: tuple[str, ...]) -> int | Refusa
     return next(iter(found.values()), UNLIMITED)
 
 
-def _offered(dialect: Dialect, document: Mapping[str, Json]) -> Iterator[str | Refusal]:
-    """The tools of a request, wherever it offers them; the first refusal is the last item."""
-    yield from _tools(document.get("tools"))
-    if dialect is Dialect.ANTHROPIC:
-        if document.get("mcp_servers"):
-            yield "mcp"
-        return
-    for entry in _objects(document.get("functions"), "functions"):
-        yield entry if isinstance(entry, Refusal) else _name(entry)
-    if document.get("web_search_options") is not None:
-        yield "web_search"
-
-
-def _tools(value: Json) -> Iterator[str | Refusal]:
-    waiting, count = [value], 0
+def _offered(dialect: Dialect, document: Mapping[str, Json]) -> set[str] | Refusal:
+    """The tools of a request, wherever it offers them."""
+    found: set[str] = set()
+    waiting = [(document.get("tools"), _tool)]
+    if dialect is Dialect.OPENAI:
+        waiting.append((document.get("functions"), _name))
+        found |= {"web_search"} if document.get("web_search_options") is not None else set()
+    elif document.get("mcp_servers"):
+        found.add("mcp")
+    count = 0
     while waiting:
-        for tool in _objects(waiting.pop(), "tools"):
+        entries, named = waiting.pop()
+        if not isinstance(entries, list | None):
+            return _refuse("tools and functions must be arrays of objects")
+        for entry in entries or ():
             count += 1
             if count > MAX_TOOLS:
-                yield Refusal(Code.BODY_TOO_LARGE, f"more than {MAX_TOOLS} tools are offered; offer fewer")
-                return
-            if isinstance(tool, Refusal):
-                yield tool
-                return
-            yield _tool(tool)
-            waiting.append(tool.get("tools"))  # a namespace holds more
-
-
-def _objects(value: Json, what: str) -> Iterator[Mapping[str, Json] | Refusal]:
-    if value is None:
-        return
-    if not isinstance(value, list):
-        yield _refuse(f"{what} must be an array of objects")
-        return
-    for item in value:
-        if not isinstance(item, dict):
-            yield _refuse(f"{what} must be an array of objects")
-            return
-        yield item
+                why = f"more than {MAX_TOOLS} tools are offered; offer fewer"
+                return Refusal(Code.BODY_TOO_LARGE, why)
+            if not isinstance(entry, dict):
+                return _refuse("tools and functions must be arrays of objects")
+            name = named(entry)
+            if isinstance(name, Refusal):
+                return name
+            found.add(name)
+            waiting.append((entry.get("tools"), _tool))  # a namespace holds more
+    return found
 
 
 def _tool(tool: Mapping[str, Json]) -> str | Refusal:

@@ -151,6 +151,7 @@ def test_every_way_to_send_a_query_is_read():
         ("{ ...A } fragment A on Query { viewer } fragment A on Query { a1 }", "twice"),
         ("{ viewer } type Query { viewer: Int }", "types"),
         ("query ($a: Int, $a: Int) { viewer }", "twice"),
+        ("query ($a: I = {a: 1, a: 2}) { viewer }", "twice"),
         ("# one line for some\rmutation { deleteAll }", "control"),
         ("# one line for some\u2028mutation { deleteAll }", "control"),
         ("{ viewer }\0", "control"),

@@ -62,3 +62,4 @@ def test_what_is_no_object_has_no_members():
     array.feed(b'[{"usage":1}]')
     assert array.members() == {}
     assert scanned(b'[{"usage":1}]', ()) == {}
+    assert scanned(b'{"x":[1,"a\\"],{"],"usage":[1,2]}', (14, 15, 16)) == {"usage": [1, 2]}
