@@ -32,6 +32,7 @@ from proxy.store.keyring import Keyring
 from proxy.store.tasks import TaskBook
 from proxy.store.unix_socket import Bound
 from proxy.wiring_approvals import ApprovalBook, ApprovalChronicle
+from proxy.wiring_approvals import own as own_approvals
 from proxy.wiring_budget import Keeper
 from proxy.wiring_chronicle import Chronicle
 from proxy.wiring_control import Control, Operators, Orders, control_token
@@ -104,8 +105,8 @@ class Parts:
         settings = self.given.settings
         self.spending.restore({task: Spent(*used) for task, used in self.book.spent().items()})
         self._keeper = Keeper(self.book, self.spending, self.given.alarm)
-        self._services = await ServiceKeeper.start(self.book, self.windows, self.given.alarm)
         self.consequences.attach()  # before anything is waited for: whoever revokes waits for our word
+        self._services = await ServiceKeeper.start(self.book, self.windows, self.given.alarm)
         await self.chronicle.start()
         await self.told.start()
         if self.reloader is not None:
@@ -214,7 +215,15 @@ def assemble(
         rules, depth = rulebook.current, settings.identity.delegation_depth
         return Office(given.keyring, rules.registry, rules.services, os.urandom, depth)
 
-    desk = make_desk(office, judging, book, spending, blocked)
+    desk = make_desk(
+        office,
+        judging,
+        book,
+        spending,
+        blocked,
+        windows,
+        lambda principal: own_approvals(approvals, principal),
+    )
     server = Server(
         terms(settings, enforcer, desk, pool, leaves(given.keyring, allowed), clock, loop.time),
         deadlines,

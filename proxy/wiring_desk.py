@@ -12,16 +12,13 @@ from proxy.identity.budget import Spending
 from proxy.identity.delegation import Wanted, narrow
 from proxy.identity.principal import Principal
 from proxy.policy.decision import Allow
+from proxy.policy.window import Windows
 from proxy.problems import Problem
 from proxy.store.tasks import TaskBook, TaskOverError
+from proxy.wiring_service_budget import services_left
 from proxy.wiring_tasks import Office
 
 Own = Callable[[Principal], Awaitable[Sequence[Mapping[str, object]] | Refusal]]
-
-
-async def no_approvals(_: Principal) -> Sequence[Mapping[str, object]]:
-    """What there is to tell where no call is ever held."""
-    return ()
 
 
 def make_desk(
@@ -30,7 +27,8 @@ def make_desk(
     book: TaskBook,
     spending: Spending,
     blocked: Blocked,
-    approvals: Own = no_approvals,
+    windows: Windows,
+    approvals: Own,
 ) -> AgentDesk:
     """The desk of one sidecar. ``office`` is the present one: it changes with the rules.
 
@@ -77,6 +75,9 @@ def make_desk(
         approvals=approvals,
         end=end,
         left=spending.left,
+        services_left=lambda principal: services_left(
+            office().services, windows, principal, int(time.time())
+        ),
         now=lambda: int(time.time()),
     )
 

@@ -65,7 +65,7 @@ class AgentDesk:
         end: Callable[[Principal, str], Awaitable[int]],
         left: Callable[[Link], Budgets],
         now: Callable[[], int],
-        services_left: Callable[[Principal], Mapping[str, Sequence[Left]]] = lambda _: {},
+        services_left: Callable[[Principal], Mapping[str, Sequence[Left]]],
     ) -> None:
         self._delegate = delegate
         self._may = may

@@ -145,7 +145,8 @@ class Holding:
             if self._link
             else f"gatepass approvals show {waiting.id}"
         )
-        detail = f"{asked.method} {asked.url} waits for a person as request {waiting.id} ({where})"
+        note = f"; {waiting.note}" if waiting.note else ""
+        detail = f"{asked.method} {asked.url} waits for a person as request {waiting.id} ({where}){note}"
         return Refusal(Code.APPROVAL_REQUIRED, detail, asked.rules[0] if asked.rules else None, _RETRY_S)
 
 

@@ -150,7 +150,7 @@ class Panel:
     def charge(self, principal: Principal, receipt: Receipt, used: Used) -> int | None:
         """Take what a call has moved and used from the budget of every link; its cost, if that is known."""
         self._spending.charge(principal.chain, used.octets)
-        if receipt.service is None or receipt.taken is None:
+        if receipt.service is None:
             return None
         return self._windows.charge(receipt.service, receipt.taken, used)
 
