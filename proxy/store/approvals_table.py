@@ -147,6 +147,9 @@ class ApprovalStore(ApprovalConnection):
 
     def withdraw(self, task: str, now: int) -> int:
         """A task is over: end what waits for it, and what it was allowed; how many there were."""
+        with self._read():
+            if self._connection.execute(_OF_TASK, (task, now)).fetchone() is None:
+                return 0
         with self._write() as connection:
             return self._end(connection, connection.execute(_OF_TASK, (task, now)), "the task is over")
 
