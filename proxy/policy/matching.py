@@ -3,6 +3,11 @@
 REST: the operation with the most specific template wins, among those of one template the one with the
 most conditions. An operation whose conditions do not hold makes way for the next, down to less specific
 templates; so a request has a list of candidates, and the first whose conditions hold is the operation.
+
+Decided: operations of one template may be told apart by different query parameters (``?acl``, ``?policy``),
+because that is how S3 and others name what they do. A request with the parameters of two such rivals is
+refused when it comes, because no order of ours could be the upstream's.
+
 Elsewhere a key (``tool:search``, ``query.viewer``) names the operation: exact beats prefix, and a longer
 prefix a shorter one.
 """
@@ -28,8 +33,8 @@ class Candidate(NamedTuple):
 class Matched(NamedTuple):
     """The operations a REST request may be, in order of precedence; never empty.
 
-    The first whose ``when`` holds is the one. Only the last may be without conditions; if it has some
-    and none holds, no operation matches.
+    The first whose ``when`` holds is the one, unless that of a rival holds too. Only the last may be without
+    conditions; if it has some and none holds, no operation matches.
     """
 
     candidates: tuple[Candidate, ...]
@@ -59,12 +64,30 @@ def exclusive(one: Operation, other: Operation) -> bool:
     return False
 
 
+def rivals(one: Candidate, other: Candidate) -> bool:
+    """Whether neither candidate for one request takes precedence, so that only one of them may hold."""
+    left, right = one.operation, other.operation
+    assert left.template is not None, "candidates have one"
+    assert right.template is not None, "candidates have one"
+    return left.template.shape == right.template.shape and len(left.when) == len(right.when)
+
+
 def _clash(one: Operation, other: Operation, left: Template, right: Template) -> bool:
     if not common(left, right) or more_specific(left, right) or more_specific(right, left):
         return False
-    if left.shape == right.shape and len(one.when) != len(other.when):
+    if left.shape == right.shape and (len(one.when) != len(other.when) or _asked_apart(one, other)):
         return False
     return not exclusive(one, other)
+
+
+def _asked_apart(one: Operation, other: Operation) -> bool:
+    """Whether each wants a query parameter that the other does not look at."""
+    left, right = _parameters(one), _parameters(other)
+    return bool(left - right) and bool(right - left)
+
+
+def _parameters(operation: Operation) -> set[tuple[str, ...]]:
+    return {condition.path for condition in operation.when if condition.place is Place.QUERY}
 
 
 def ambiguous(operations: Sequence[Operation]) -> tuple[Operation, Operation] | None:

@@ -20,7 +20,7 @@ from proxy.policy.content import Act, Call, Classified, NeedBody, Watch
 from proxy.policy.document import canonical
 from proxy.policy.fact import Condition, Dialect, FactField, Place
 from proxy.policy.fields import Facts, from_document, from_pairs, in_document, in_pairs
-from proxy.policy.matching import Candidate
+from proxy.policy.matching import Candidate, rivals
 from proxy.policy.media import FORM, Pairs, form, media_type
 from proxy.policy.needs import Needs
 from proxy.policy.operation import Operation
@@ -105,15 +105,20 @@ def _override(names: Collection[str]) -> Refusal | None:
 
 
 def _choose(call: Call, service: Service, reader: _Reader) -> Candidate | NeedBody | Refusal | None:
-    """The first candidate whose conditions hold."""
+    """The first candidate whose conditions hold, if those of no rival do."""
     matched = service.rest_candidates(call.method, call.path)
+    found: Candidate | None = None
     for candidate in () if matched is None else matched.candidates:
+        if found is not None and not rivals(found, candidate):
+            break
         holds = _holds(candidate.operation.when, call, reader) if candidate.operation.when else True
         if isinstance(holds, Refusal | NeedBody):
             return holds
-        if holds:
-            return candidate
-    return None
+        if holds and found is not None:
+            both = f"{found.operation.id} and {candidate.operation.id}"
+            return Refusal(Code.AMBIGUOUS_INPUT, f"the query asks for {both}; ask for one of them")
+        found = candidate if holds else found
+    return found
 
 
 def _holds(conditions: Sequence[Condition], call: Call, reader: _Reader) -> bool | NeedBody | Refusal:

@@ -12,6 +12,7 @@ from proxy.policy.matching import (
     ambiguous,
     exclusive,
     expand,
+    rivals,
 )
 from proxy.policy.operation import Group, Operation
 from proxy.policy.template import more_specific, parse_template
@@ -68,11 +69,15 @@ def test_ambiguous_templates_are_found(one, other, clash):
         ({"q": ("a",)}, {"q": ("b",)}, False),
         ({"q": ("a", "c")}, {"q": ("b", "c")}, True),
         ({"q": ()}, {"q": ("b",)}, True),
-        ({"q": ("a",)}, {"p": ("b",)}, True),
+        ({"q": ("a",)}, {"p": ("b",)}, False),
+        ({"q": (), "p": ("1",)}, {"q": (), "p": ()}, True),
+        ({"q": (), "p": ()}, {"q": (), "r": ()}, False),
         ({"q": ("a",)}, {"q": ("b",), "p": ()}, False),
     ],
 )
-def test_conditions_tell_operations_apart_by_number_or_by_excluding_each_other(one, other, clash):
+def test_conditions_tell_operations_apart_by_number_by_parameters_or_by_excluding_each_other(
+    one, other, clash
+):
     operations = [op("s.one", "/a", when=one), op("s.other", "/a", when=other)]
     assert (ambiguous(operations) is not None) is clash
     assert (ambiguous(operations[::-1]) is not None) is clash
@@ -81,9 +86,35 @@ def test_conditions_tell_operations_apart_by_number_or_by_excluding_each_other(o
 def test_between_templates_of_no_order_only_exclusion_helps():
     number = [op("s.a", "/a/{x}", when={"q": ()}), op("s.b", "/{y}/b")]
     assert ambiguous(number) == tuple(number)
+    parameters = [op("s.a", "/a/{x}", when={"q": ()}), op("s.b", "/{y}/b", when={"p": ()})]
+    assert ambiguous(parameters) == tuple(parameters)
     assert (
         ambiguous([op("s.a", "/a/{x}", when={"q": ("1",)}), op("s.b", "/{y}/b", when={"q": ("2",)})]) is None
     )
+
+
+def test_fields_of_the_content_do_not_tell_operations_apart():
+    body = [
+        Operation(
+            name, Group.READ, ("POST",), parse_template("/a"), when=(Condition(Place.BODY, (key,), ()),)
+        )
+        for name, key in (("s.a", "x"), ("s.b", "y"))
+    ]
+    assert ambiguous(body) == tuple(body)
+
+
+def test_rivals_are_those_of_which_neither_takes_precedence():
+    table = RestTable(
+        [
+            op("s.p", "/a/{x}", when={"p": ()}),
+            op("s.q", "/a/{y}", when={"q": ()}),
+            op("s.both", "/a/{x}", when={"p": (), "q": ()}),
+            op("s.any", "/{r*}", when={"r": ()}),
+        ]
+    )
+    both, p, q, rest = table.match("GET", "/a/b").candidates
+    assert [rivals(p, q), rivals(q, p)] == [True, True]
+    assert not any(rivals(one, other) for one, other in ((both, p), (both, q), (p, rest), (q, rest)))
 
 
 def test_an_operation_whose_conditions_may_fail_is_followed_by_the_next():
@@ -148,18 +179,25 @@ def beats(one, other):
     return more_specific(one.template, other.template)
 
 
+def same_template(one, other):
+    return one.template.shape == other.template.shape and len(one.when) == len(other.when) > 0
+
+
 @given(st.lists(st.tuples(TEMPLATE, WHEN), min_size=1, max_size=4), PATH, QUERY)
-def test_unless_ambiguous_one_operation_beats_all_others_whatever_the_order(entries, path, query):
+def test_unless_ambiguous_one_operation_and_its_rivals_beat_all_others_whatever_the_order(
+    entries, path, query
+):
     operations = [op(f"s.o{index}", text, when=when) for index, (text, when) in enumerate(entries)]
     if ambiguous(operations) is not None:
         return
     alone = [one for one in operations if RestTable([one]).match("GET", path) and holds(one, query)]
-    best = [one for one in alone if all(beats(one, other) for other in alone if other is not one)]
-    assert len(best) == min(len(alone), 1)
+    best = [one for one in alone if not any(beats(other, one) for other in alone)]
+    assert all(one is other or same_template(one, other) for one in best for other in best)
     for ordered in (operations, operations[::-1]):
         matched = RestTable(ordered).match("GET", path)
-        fitting = [c.operation for c in matched.candidates if holds(c.operation, query)] if matched else []
-        assert fitting[:1] == best
+        fitting = [c for c in matched.candidates if holds(c.operation, query)] if matched else []
+        chosen = [c.operation for c in fitting if c is fitting[0] or rivals(fitting[0], c)]
+        assert sorted(chosen, key=operations.index) == best
 
 
 @given(WHEN, WHEN, QUERY)

@@ -42,6 +42,7 @@ def op(name, method, path, **more):
 SERVICE = service(
     op("issues.list", "GET", "/issues", facts=(field(Place.QUERY, "state", required=False),)),
     op("acl.get", "GET", "/b/{key*}", when=(when(Place.QUERY, "acl"),)),
+    op("tags.get", "GET", "/b/{key*}", when=(when(Place.QUERY, "tagging"),)),
     op("get", "GET", "/b/{key*}"),
     op("issues.close", "PATCH", "/issues/{number}", when=(when(Place.BODY, "action", "close", "1"),)),
     op(
@@ -96,6 +97,16 @@ def test_a_condition_on_the_query_chooses():
     assert said(call("HEAD", "/b/x", ("acl", "1")), "query") == ("s.acl.get", {})
     assert refused(classify(call("GET", "/b/x", ("ACL", "")), SERVICE, NOTHING, LIMIT), "ACL")
     assert refused(classify(call("GET", "/b/x", ("acl", ""), ("acl", "")), SERVICE, NOTHING, LIMIT), "acl")
+
+
+def test_a_query_that_asks_for_two_operations_is_refused():
+    assert said(call("GET", "/b/x", ("tagging", ""), ("versionId", "7"))) == (
+        "s.tags.get",
+        {"path": {"key": "x"}},
+    )
+    for query in ((("acl", ""), ("tagging", "")), (("tagging", ""), ("acl", ""))):
+        found = classify(call("GET", "/b/x", *query), SERVICE, NOTHING, LIMIT)
+        assert refused(found, "s.acl.get and s.tags.get")
 
 
 @pytest.mark.parametrize(
