@@ -2,9 +2,11 @@
 
 ::
 
+    agents:                                # made up for the cases of this file, besides those of agents.yaml
+      tester: {environment: development, tier: standard}
     cases:
       - name: an issue may be opened by whoever was given the scope
-        agent: coder                       # one of agents.yaml
+        agent: coder                       # one of agents.yaml, or of those above
         task: {scopes: [issues]}           # also purpose services environment on_behalf_of ticket ...
         request: {method: POST, url: "https://api.github.com/repos/o/r/issues", json: {title: x}}
         expect: allow                      # or deny, hold
@@ -32,6 +34,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from proxy.errors import Code
 from proxy.http.message import Headers
+from proxy.identity.principal import Agent
 from proxy.policy.case_request import GraphqlEntry, Line, Lines, McpEntry, Model, RequestEntry
 from proxy.problems import LoadedYaml, Problem, load_yaml, problems_of
 
@@ -63,12 +66,16 @@ class CaseTask:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One case. ``headers`` are without Host and Content-Length; ``body`` None is no content at all."""
+    """One case. ``headers`` are without Host and Content-Length; ``body`` None is no content at all.
+
+    ``made_up`` is the agent itself, if its file made it up.
+    """
 
     name: str
     file: str
     line: int | None
     agent: str
+    made_up: Agent | None
     task: CaseTask
     method: str
     url: str
@@ -81,6 +88,13 @@ class Case:
     rules: tuple[str, ...]
     actions: tuple[str, ...]
     code: Code | None
+
+
+class _Agent(Model):
+    environment: Line = "development"
+    tier: Line = "standard"
+    business_owner: Line = "owner@example.org"
+    data_owner: Line = "owner@example.org"
 
 
 class _Task(Model):
@@ -147,13 +161,14 @@ class _Case(Model):
         assert what is not None, "the validator saw to it"
         return what
 
-    def case(self, file: str, line: int | None) -> Case:
+    def case(self, file: str, line: int | None, made_up: Mapping[str, Agent]) -> Case:
         sent = self._what().sent()
         return Case(
             name=self.name,
             file=file,
             line=line,
             agent=self.agent,
+            made_up=made_up.get(self.agent),
             task=self.task.task(),
             method=sent.method,
             url=sent.url,
@@ -170,7 +185,11 @@ class _Case(Model):
 
 
 class _File(Model):
+    agents: dict[Line, _Agent] = Field(default_factory=dict)
     cases: list[_Case]
+
+    def made_up(self) -> dict[str, Agent]:
+        return {name: Agent(name, **entry.model_dump()) for name, entry in self.agents.items()}
 
 
 def moment(value: int | str) -> int:
@@ -201,10 +220,13 @@ def parse_cases(data: bytes, file: str) -> list[Case] | list[Problem]:
     if not isinstance(loaded, LoadedYaml):
         return loaded
     try:
-        entries = _File.model_validate(loaded.data).cases
+        whole = _File.model_validate(loaded.data)
     except ValidationError as error:
         return problems_of(error, loaded)
-    cases = [entry.case(file, loaded.line(("cases", index))) for index, entry in enumerate(entries)]
+    agents = whole.made_up()
+    cases = [
+        entry.case(file, loaded.line(("cases", index)), agents) for index, entry in enumerate(whole.cases)
+    ]
     problems, seen = [], dict[str, int | None]()
     for case in cases:
         if case.name in seen:

@@ -48,9 +48,12 @@ class Ran:
 
 def run(case: Case, pdp: Pdp, agents: KnownAgents, rules: Iterable[str]) -> Ran:
     """Judge one case. ``rules`` are the ids of all that there are."""
-    agent = agents.get(case.agent)
-    if agent is None:
+    known = agents.get(case.agent)
+    agent = case.made_up or known
+    if agent is None or (case.made_up and known):
         words = f"there is no agent {case.agent} in agents.yaml"
+        if known:
+            words = f"the agent {case.agent} is in agents.yaml; make up one with another name"
         return Ran(case, None, "", (), (), "", words, (words,))
     trial = put(
         pdp,

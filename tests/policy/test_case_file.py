@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import Code
+from proxy.identity.principal import Agent
 from proxy.policy.case_file import DEFAULT_TIME, Case, CaseTask, Effect, parse_cases
 
 WHOLE = b"""\
@@ -53,6 +54,7 @@ def test_everything():
         file="cases/x.yaml",
         line=2,
         agent="coder",
+        made_up=None,
         task=CaseTask(("a", "b"), "p", ("github",), "ada", "T", "grace", "staging", delegated=True),
         method="POST",
         url="https://api.github.com/x?y=1",
@@ -79,6 +81,14 @@ def test_everything():
         "operationName": "Q",
     }
     assert dict(query.headers)[b"Content-Type"] == b"application/json"
+
+
+def test_agents_that_are_made_up():
+    tail = b"cases:\n  - {name: n, agent: a, expect: allow, request: {method: GET, url: u}}\n"
+    (case,) = read(b"agents: {a: {environment: staging, tier: low}, b: {}}\n" + tail)
+    assert case.made_up == Agent("a", "staging", "low", "owner@example.org", "owner@example.org")
+    (other,) = read(b"agents: {b: {}}\n" + tail)
+    assert other.made_up is None
 
 
 def test_contents():

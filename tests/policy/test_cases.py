@@ -68,6 +68,17 @@ def test_what_is_not():
     )
 
 
+def test_agents_that_the_file_makes_up():
+    rules, head = worlds.rules(), "agents: {someone: {tier: standard}, coder: {}}\ncases:\n"
+    text = f"{head}  - {{name: a, agent: someone, {SECRET}, expect: deny, rule: no_secrets}}\n"
+    text += f"  - {{name: b, agent: coder, {LIST}, expect: allow}}\n"
+    someone, coder = parse_cases(text.encode(), "cases/x.yaml")
+    assert run(someone, rules, AGENTS, ["no_secrets"]).passed
+    assert run(coder, rules, AGENTS, []).failures == (
+        "the agent coder is in agents.yaml; make up one with another name",
+    )
+
+
 def test_budgets_approval_and_time():
     service = worlds.TICKETS.replace(
         b"credential:", b"budgets: {hourly: {per: task, window: 1h, requests: 5}}\ncredential:"
