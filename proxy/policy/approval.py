@@ -187,9 +187,7 @@ def objection(approver: Approver, asked: Asked, *, separate_owner: bool) -> str 
     if not separate_owner:
         return None
     if approver.id == ADMIN:
-        return (
-            "owners may not approve here, and the admin token names nobody; approve in your own name"
-        )
+        return "owners may not approve here, and the admin token names nobody; approve in your own name"
     if _person(approver.id) & _of_all(_person, asked.owners):
         return f"{approver.id} owns an agent that asks; owners may not approve here"
     return None

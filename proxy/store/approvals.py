@@ -45,6 +45,7 @@ class ApprovalBook:
         self._failing = False
         self._follower: asyncio.Task[None] | None = None
         self._over: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     @classmethod
     async def open(
@@ -108,6 +109,8 @@ class ApprovalBook:
 
     def task_over(self, task: str) -> None:
         """A task has ended: nothing of it waits any more, and no approval of it is left."""
+        if self._closed:
+            return  # its requests expire, and nobody can use them
         ending = asyncio.get_running_loop().create_task(self._withdraw(task))
         self._over.add(ending)
         ending.add_done_callback(self._over.discard)
@@ -132,6 +135,7 @@ class ApprovalBook:
 
     async def close(self) -> None:
         """Stop following; whoever waits hears that nobody has answered."""
+        self._closed = True
         if self._follower is not None:
             self._follower.cancel()
             await asyncio.gather(self._follower, *self._over, return_exceptions=True)

@@ -215,6 +215,9 @@ async def test_after_the_end_nothing_is_approved_and_nobody_waits(path, alarms):
     assert isinstance(await book.file(asked()), Refusal)
     with pytest.raises(ApprovalStoreError, match="closed"):
         await book.of_task("t-1")
+    book.task_over("t-1")
+    await asyncio.sleep(0)
+    assert (len(alarms), book._over) == (1, set())
 
 
 async def test_a_file_that_cannot_be_opened_is_an_error_at_the_start(path, alarms):
