@@ -6,6 +6,7 @@ assignment on the event loop. Whoever keeps the book sees the new ones with its 
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 
 from proxy.identity.gaps import unknown_services
@@ -16,6 +17,7 @@ from proxy.policy.bundle import digest
 from proxy.policy.catalogue import Service
 from proxy.policy.cedar import RuleSet, load_rules
 from proxy.policy.decision import Pdp
+from proxy.policy.fact import Protocol
 from proxy.policy.manifest import Signed, check_signed
 from proxy.policy.observe import observe
 from proxy.policy.shadow import ShadowPdp
@@ -105,11 +107,20 @@ def load(files: Mapping[str, bytes] | None, signed: Signed | None = None) -> Rul
     ruleset = load_rules(files, registry if isinstance(registry, Registry) else None)
     if isinstance(registry, Registry) and isinstance(ruleset, RuleSet):
         unknown = unknown_services(registry, {service.name for service in ruleset.catalogue.services})
-        return unknown or Rules(registry, ruleset, content=digest(files), signed=signed)
+        if unknown:
+            return unknown
+        _warm(ruleset.catalogue.services)
+        return Rules(registry, ruleset, content=digest(files), signed=signed)
     return [
         *(registry if isinstance(registry, list) else []),
         *(ruleset if isinstance(ruleset, list) else []),
     ]
+
+
+def _warm(services: Iterable[Service]) -> None:
+    """Import now what the first call to such a service would have to wait for: reading GraphQL."""
+    if any(Protocol.GRAPHQL in service.protocols for service in services):
+        import_module("proxy.policy.graphql_acts")
 
 
 class Rulebook:

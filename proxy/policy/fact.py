@@ -33,7 +33,7 @@ class Place(StrEnum):
 
     QUERY = "query"  # a parameter of the URL
     BODY = "body"  # the JSON (or form) content
-    INPUT = "input"  # the arguments of an MCP tool, the variables of a GraphQL operation
+    INPUT = "input"  # the arguments of an MCP tool, or of a GraphQL root field
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ type Graphql = {
   name: String,           // of the operation; "" if it has none
   fields: Set<String>,    // every root field, fragments and aliases resolved
   depth: Long,
-  persisted: Bool,        // called by the hash of its text
+  persisted: Bool,        // its text is one that the service lists
 };
 """,
     ),
