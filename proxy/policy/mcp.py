@@ -1,4 +1,4 @@
-"""What an MCP call does (Model Context Protocol 2025-03-26 and 2025-06-18, streamable HTTP; JSON-RPC 2.0).
+"""What an MCP call does (Model Context Protocol 2025-03-26 to 2026-07-28, streamable HTTP; JSON-RPC 2.0).
 
 POST carries one JSON-RPC message, or a batch of them: requests, notifications, and responses to what the
 server asked. GET opens a stream and DELETE ends the session. A tool is an operation of its own
@@ -10,6 +10,7 @@ for the ones read here. Headers that repeat the method or the name (Mcp-Method, 
 the message, because servers may route by them.
 """
 
+from base64 import b64encode
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple, TypeGuard
@@ -32,6 +33,7 @@ _JSON = ("application/json",)
 _CALL = "tools/call"
 _BUILTIN = {
     "initialize": "mcp.session",
+    "server/discover": "mcp.session",  # since 2026-07-28, as is subscriptions/listen
     "ping": "mcp.session",
     "logging/setLevel": "mcp.session",
     "completion/complete": "mcp.session",
@@ -43,6 +45,7 @@ _BUILTIN = {
     "resources/subscribe": "mcp.read",
     "resources/unsubscribe": "mcp.read",
     "prompts/get": "mcp.read",
+    "subscriptions/listen": "mcp.read",
     _CALL: "mcp.call",
 }
 _FOLDED = {method.casefold(): method for method in _BUILTIN}
@@ -192,9 +195,15 @@ def _contradiction(call: Call, messages: list[Message]) -> Refusal | None:
     first = messages[0]
     for header, said in ((b"Mcp-Method", first.method), (b"Mcp-Name", first.name)):
         given = values(call.headers, header.lower())
-        if given and (len(messages) > 1 or given != [said.encode("utf-8")]):
+        if given and (len(messages) > 1 or given != [_mirrored(said, given[0])]):
             return _refuse(f"the header {header.decode('ascii')} contradicts the message; leave it out")
     return None
+
+
+def _mirrored(text: str, given: bytes) -> bytes:
+    """How ``text`` stands in a header: as it is, or in Base64 where ``given`` uses that form (SEP-2243)."""
+    plain = text.encode("utf-8")
+    return b"=?base64?" + b64encode(plain) + b"?=" if given.startswith(b"=?base64?") else plain
 
 
 def _may_list(message: Message) -> bool:
