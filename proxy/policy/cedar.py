@@ -117,7 +117,8 @@ class RuleSet:
         place = self._place(question.target.origin)
         service = place.slice.service
         who = _subject(question, place)
-        context = document.context(question, EVERYTHING, who.task, facts=True, budgets=True)
+        budgets = service is not None and bool(service.budgets)
+        context = document.context(question, EVERYTHING, who.task, facts=True, budgets=budgets)
         action = question.act.operation.id
         return Described(who.document(document.uid("Action", action), context), action, service)
 

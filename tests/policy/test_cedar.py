@@ -1,40 +1,18 @@
 import cedarpy
 import orjson
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from proxy.credential.placeholder import mint
 from proxy.errors import Code
 from proxy.identity.principal import Agent
-from proxy.policy.bundle import digest
 from proxy.policy.cedar import RuleSet, load_rules
 from proxy.policy.decision import Allow, Deny
-from tests.policy.worlds import AGENTS, CODER, FILES, POLICIES, TICKETS, ask, right, rules, task
+from tests.policy.worlds import AGENTS, GET, ask, entity, right, rules, task
 
 RULES = rules()
-GET = "https://tickets.example.org/v1/tickets"
 
 
 def code(ruling):
     return ruling.decision.refusal.code if isinstance(ruling.decision, Deny) else None
-
-
-def entity(ruling, kind):
-    """The one entity of this type that was recorded."""
-    (found,) = [one for one in orjson.loads(ruling.input)["entities"] if one["uid"]["type"] == kind]
-    return found
-
-
-def again(ruling, ruleset):
-    """The decision taken anew, from the record and the bundle alone."""
-    document = orjson.loads(ruling.input)
-    entities = document.pop("entities")
-    policies = cedarpy.PolicySet.from_json_str(ruleset.bundle["policies.json"].decode())
-    schema = ruleset.bundle["schema.cedarschema"].decode()
-    answer = cedarpy.is_authorized(document, policies, entities, schema)
-    allowed = answer.decision is cedarpy.Decision.Allow and not answer.diagnostics.errors
-    return allowed, tuple(sorted(answer.diagnostics.reasons))
 
 
 # -- allow and deny --
@@ -224,20 +202,6 @@ def test_a_question_that_the_schema_rejects_is_denied():
     assert ruling.decision.errors
 
 
-def test_a_placeholder_never_reaches_the_record():
-    placeholder = mint(bytes(range(24)))
-    question = ask("GET", f"{GET}/{placeholder}", keys=(placeholder,), content_type=placeholder)
-    curious = rules(POLICIES + b'@id("q") forbid (principal, action, resource) when { context.request.upgrade == "x" '
-                    b'|| context.request.content_type == "x" };')  # fmt: skip
-    ruling = curious.decide(question)
-    assert ruling.decision == Allow(("tickets.read",))
-    assert placeholder.encode() not in ruling.input
-    assert ruling.input.count(b"gp_[sha256:") == 3
-    assert again(ruling, curious) == (True, ("tickets.read",))
-    denied = RULES.decide(ask("GET", f"https://x.example.org/{placeholder}")).decision
-    assert placeholder not in denied.refusal.detail
-
-
 def test_long_paths_are_decided_without_being_kept():
     url = GET + "/" + "x" * 5000
     assert (
@@ -245,153 +209,3 @@ def test_long_paths_are_decided_without_being_kept():
         == RULES.decide(ask("GET", url)).decision
         == Allow(("tickets.read",))
     )
-
-
-# -- the document --
-
-
-def test_the_input_is_canonical():
-    for url in (GET, "https://x.example.org/%C3%A9"):
-        text = RULES.decide(ask("GET", url, keys=("b", "a", "b", "é"), of=task(scopes=("z", "a")))).input
-        assert text == orjson.dumps(orjson.loads(text), option=orjson.OPT_SORT_KEYS)
-        assert orjson.loads(text)["context"]["request"]["query_keys"] == ["a", "b", "é"]
-
-
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-URLS = st.builds(
-    "{}://{}{}".format,
-    st.sampled_from(["http", "https"]),
-    st.sampled_from(
-        ["tickets.example.org", "a.tickets.example.org", "x.example.org", "127.0.0.1", "[::1]:8443"]
-    ),
-    st.sampled_from(
-        ["/", "/v1/tickets", "/v1/tickets/7", "/v1/tickets/7/replies", "/v1/export/x", "/a%20b/secret", "//"]
-    ),
-)
-
-
-@settings(max_examples=150)
-@given(
-    st.sampled_from(["GET", "HEAD", "POST", "PUT", "DELETE", "PROPFIND"]),
-    URLS,
-    st.sampled_from([*AGENTS, Agent('é"\\', "production", "standard", "b", "d")]),
-    st.builds(
-        task, st.sampled_from(["development", "production"]), st.lists(TEXTS, max_size=3).map(tuple), TEXTS
-    ),
-    st.lists(TEXTS | st.just("_method"), max_size=3).map(tuple),
-    TEXTS,
-)
-def test_every_decision_can_be_taken_again_from_its_record(method, url, agent, of, keys, content_type):
-    ruling = RULES.decide(ask(method, url, agent=agent, of=of, keys=keys, content_type=content_type))
-    assert again(ruling, RULES) == (isinstance(ruling.decision, Allow), ruling.decision.rules)
-
-
-# -- loading --
-
-
-def test_the_digest_is_of_names_and_contents():
-    assert digest({}) != digest({"a": b""}) != digest({"a": b"b"})
-    assert digest({"a": b"1", "b": b"2"}) == digest({"b": b"2", "a": b"1"})
-    assert digest({"a": b"b\x00" + b"1\nc"}) != digest({"a": b"", "b": b"c"})
-    with pytest.raises(ValueError, match="NUL"):
-        digest({"a\0b": b""})
-    assert rules().sha256 == RULES.sha256 == digest(RULES.bundle)
-    assert rules(POLICIES + b"\n").sha256 != RULES.sha256
-
-
-def test_the_bundle_has_everything():
-    assert set(RULES.bundle) == {*FILES, "builtin.cedar", "schema.cedarschema", "policies.json"}
-    assert RULES.bundle["services/tickets.yaml"] == TICKETS
-
-
-def complaints(files=None, agents=AGENTS, **changed):
-    names = {"policies": "policies/tickets.cedar", "service": "services/tickets.yaml"}
-    whole = {**FILES, **{names[key]: value for key, value in changed.items()}, **(files or {})}
-    loaded = load_rules(whole, agents)
-    assert isinstance(loaded, list)
-    return [str(problem) for problem in loaded]
-
-
-ANY = b"(principal, action, resource);"
-
-
-@pytest.mark.parametrize(
-    ("policies", "complaint"),
-    [
-        (b"permit " + ANY, 'policies/tickets.cedar:1: a policy needs a name: @id("...")'),
-        (
-            b'@id("a") permit ' + ANY + b'\n@id("a") forbid ' + ANY,
-            '2: @id("a") stands also in policies/tickets.cedar:1',
-        ),
-        (b'@id("gatepass.x") permit ' + ANY, "names that start with gatepass. are taken"),
-        (
-            b'\n@id("a") permit (principal == Agent::"codr", action, resource);',
-            ':2: a: Agent::"codr" is not in agents.yaml',
-        ),
-        (b'@id("a") forbid (principal in Tier::"hi", action, resource);', 'Tier::"hi" is not in agents.yaml'),
-        (
-            b'@id("a") forbid (principal, action, resource in Service::"tick");',
-            'Service::"tick" is not in services/',
-        ),
-        (b'@id("a") forbid (principal, action, resource in Host::"A.example.org");', "can never match"),
-        (b'@id("a") forbid (principal, action, resource in Host::"*.");', "can never match"),
-        (b'@id("a") forbid (principal, action == Action::"tickets.nope", resource);', ":1: a: "),
-        (
-            b'@id("a") permit (principal, action, resource)\nwhen { context.scope };',
-            ":1: a: attribute `scope`",
-        ),
-        (b'@id("a") permit (principal, action, resource) when { resource.port == "443" };', ":1: a: "),
-        (b'@id("a") permit (principal, action, resource', "policies/tickets.cedar:1: not a Cedar policy"),
-    ],
-)
-def test_a_bad_policy_is_named_with_file_and_line(policies, complaint):
-    assert any(complaint in found for found in complaints(policies=policies)), complaints(policies=policies)
-
-
-def test_positions_lead_back_to_the_right_policy():
-    many = b"\n".join(b'@id("ok%d") permit ' % index + ANY for index in range(12))
-    wrong = b'\n@id("wrong") permit (principal, action, resource) when { context.nope };'
-    found = complaints(policies=many + wrong + b'\n@id("last") permit ' + ANY)
-    assert found
-    assert all(line.startswith("policies/tickets.cedar:13: wrong: ") for line in found)
-
-
-def test_all_problems_are_told_at_once():
-    found = complaints(
-        {
-            "services/bad.yaml": b"name: bad\n",
-            "services/two.yaml": TICKETS,
-            "policies/x.txt": b"",
-            "policies/sub/y.cedar": b"",
-        },
-        policies=b"permit " + ANY,
-    )
-    text = "\n".join(found)
-    for words in ("bad.yaml:1: hosts", "two.yaml: services/tickets.yaml has", "x.txt: not read", "y.cedar: not read",
-                  "a policy needs a name"):  # fmt: skip
-        assert words in text
-
-
-def test_two_services_on_one_host_are_a_problem():
-    other = TICKETS.replace(b"name: tickets", b"name: other")
-    assert complaints({"services/zz.yaml": other}) == [
-        "services/zz.yaml: tickets and other both claim https://tickets.example.org:443"
-    ]
-
-
-def test_with_a_broken_registry_agents_are_not_called_unknown():
-    named = b'@id("a") permit (principal == Agent::"coder", action, resource);'
-    assert isinstance(load_rules({"policies/a.cedar": named}, None), RuleSet)
-    assert complaints({}, (), policies=named)[0].endswith("is not in agents.yaml")
-
-
-def test_readmes_and_hidden_files_are_let_be():
-    assert isinstance(
-        load_rules({"policies/README.md": b"", "services/.keep": b"", "cases/a.yaml": b"["}, ()), RuleSet
-    )
-
-
-def test_the_agent_of_the_question_is_what_is_recorded():
-    agent = entity(RULES.decide(ask("GET", GET)), "Agent")
-    assert agent["uid"] == {"type": "Agent", "id": CODER.id}
-    assert agent["attrs"]["data_owner"] == CODER.data_owner

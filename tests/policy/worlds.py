@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
+import cedarpy
 import orjson
 
 from proxy.errors import Refusal
@@ -11,7 +13,7 @@ from proxy.identity.principal import Agent, Right, Task
 from proxy.policy.catalogue import classify
 from proxy.policy.cedar import RuleSet, load_rules
 from proxy.policy.content import Act
-from proxy.policy.decision import Question, RequestFacts
+from proxy.policy.decision import Question, RequestFacts, Ruling
 
 CODER = Agent("coder", "development", "standard", "ada@example.org", "grace@example.org")
 AGENTS = (CODER, Agent("intern", "development", "low", "ada@example.org", "grace@example.org"))
@@ -41,10 +43,26 @@ when { context.task.scopes.contains("reply") };
 forbid (principal, action in Action::"admin", resource);
 @id("no_secrets") forbid (principal, action, resource) when { context.request.path like "*secret*" };
 """
+PAY = b"""\
+name: pay
+hosts: [pay.example.org]
+owner: finance@example.org
+data_owner: finance@example.org
+sensitivity: restricted
+environments: [development, production]
+operations:
+  get: {group: read, method: GET, path: "/v1/charges/{id}"}
+  charge: {group: write, method: POST, path: "/v1/charges", facts: {body: {amount: long, "note?": string}}}
+budgets:
+  hourly: {per: task, window: 1h, requests: 100}
+  daily: {per: agent, window: 1d, octets: 5000000}
+"""
+GET = "https://tickets.example.org/v1/tickets"
 FILES = {"services/tickets.yaml": TICKETS, "policies/tickets.cedar": POLICIES, "agents.yaml": b"agents: []\n"}
 
 
 def rules(policies: bytes = POLICIES, **services: bytes) -> RuleSet:
+    """The rule set of these policies, the service ``tickets`` and those given by name."""
     more = {f"services/{name}.yaml": data for name, data in services.items()}
     loaded = load_rules({**FILES, "policies/tickets.cedar": policies, **more}, AGENTS)
     assert isinstance(loaded, RuleSet), [str(problem) for problem in loaded]
@@ -113,3 +131,20 @@ def ask(
 @lru_cache(maxsize=1)
 def _default() -> RuleSet:
     return rules()
+
+
+def entity(ruling: Ruling, kind: str) -> dict[str, Any]:
+    """The one entity of this type that was recorded."""
+    (found,) = [one for one in orjson.loads(ruling.input)["entities"] if one["uid"]["type"] == kind]
+    return found
+
+
+def again(ruling: Ruling, ruleset: RuleSet) -> tuple[bool, tuple[str, ...]]:
+    """The decision taken anew, from the record and the bundle alone."""
+    document = orjson.loads(ruling.input)
+    entities = document.pop("entities")
+    policies = cedarpy.PolicySet.from_json_str(ruleset.bundle["policies.json"].decode())
+    schema = ruleset.bundle["schema.cedarschema"].decode()
+    answer = cedarpy.is_authorized(document, policies, entities, schema)
+    allowed = answer.decision is cedarpy.Decision.Allow and not answer.diagnostics.errors
+    return allowed, tuple(sorted(answer.diagnostics.reasons))
