@@ -15,6 +15,7 @@ from proxy.engine.holding import Holding
 from proxy.engine.intake import BODY_PLACEHOLDER, Intake
 from proxy.engine.panel import Panel, Receipt, Verdict
 from proxy.engine.seen import Seen
+from proxy.engine.understood import understood
 from proxy.errors import Code, Refusal
 from proxy.exchange import Exchange, Step
 from proxy.http.canonical import Target, query_pairs
@@ -90,7 +91,9 @@ class Decider:
         seen.query_keys = tuple(name for name, _ in pairs)
         seen.request = request = self._facts(seen, guarded)
         site = pdp.site(target.origin)
-        classified = await self._classify(site, seen.method, target, pairs, guarded, intake)
+        has_body = not isinstance(guarded.framing, NoBody)
+        call = Call(seen.method, target.path.text, pairs, guarded.forward, has_body, None)
+        classified = await understood(site, call, guarded, intake, self._limit)
         if isinstance(classified, Refusal):
             return classified
         case = Case(pdp, site, principal, seen.method, target, guarded, request, classified)
@@ -143,26 +146,6 @@ class Decider:
         return verdict
 
     # -- (2), (3) --
-
-    async def _classify(
-        self,
-        site: Site,
-        method: str,
-        target: Target,
-        pairs: tuple[tuple[str, str], ...],
-        guarded: Guarded,
-        intake: Intake,
-    ) -> Classified | Refusal:
-        has_body = not isinstance(guarded.framing, NoBody)
-        call = Call(method, target.path.text, pairs, guarded.forward, has_body, None)
-        found = classify(call, site.service, site.needs, self._limit)
-        if isinstance(found, NeedBody):
-            content = await intake.read(guarded, found.limit)
-            if isinstance(content, Refusal):
-                return content
-            found = classify(call._replace(body=content), site.service, site.needs, self._limit)
-            assert not isinstance(found, NeedBody), "the content is there"
-        return found
 
     def _facts(self, seen: Seen, guarded: Guarded) -> RequestFacts:
         content_type = first(guarded.forward, b"content-type") or b""

@@ -31,10 +31,14 @@ class RequestFacts(NamedTuple):
 
 
 class Site(NamedTuple):
-    """What the rules in force have to do with an origin: the service there, and what they read of a call."""
+    """What the rules in force have to do with an origin: the service there, and what they read of a call.
+
+    ``needs`` are those of the rules that count; ``wider`` those with the shadow's, if there is a shadow.
+    """
 
     service: Service | None
     needs: Needs
+    wider: Needs | None = None
 
 
 class Question(NamedTuple):

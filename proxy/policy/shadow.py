@@ -57,7 +57,7 @@ class ShadowPdp:
     def site(self, origin: Origin) -> Site:
         """The service that is enforced, and what either rule set reads of a call there."""
         enforced, shadow = self._enforced.site(origin), self._shadow.site(origin)
-        return Site(enforced.service, _union(enforced.needs, shadow.needs))
+        return Site(enforced.service, enforced.needs, _union(enforced.needs, shadow.needs))
 
     def could(self, question: Question) -> bool:
         """See ``Pdp``; the shadow is not asked."""
