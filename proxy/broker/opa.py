@@ -1,8 +1,8 @@
 """The Data API of Open Policy Agent (openpolicyagent.org/docs/rest-api, "Get a Document (with Input)").
 
 ``POST /v1/data/PATH`` with ``{"input": DOCUMENT}`` is answered by ``{"result": R}``. R is ``true`` or
-``false``, or ``{"allow": bool, "rules": ["name", ...], "reason": "words"}``, of which only ``allow`` has to be
-there. Without ``result`` the rule is undefined, which is a denial. R may have no other members: a package
+``false``, or ``{"allow": bool, "rules": ["name", ...], "reason": "words"}``, of which only ``allow`` has to
+be there. Without ``result`` the rule is undefined, which is a denial. R may have no other members: a package
 that is queried as a whole may say ``deny`` or ``violations`` beside ``allow``, and to skip them would be to
 guess.
 """
