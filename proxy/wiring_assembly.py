@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from proxy.broker.remote_pdp import RemotePdp
 from proxy.broker.static import StaticBroker
 from proxy.control.operations import Health
 from proxy.engine.blocked import Blocked
@@ -42,6 +43,7 @@ from proxy.wiring_farewell import farewell
 from proxy.wiring_identity import Foreign, issuer_keys, trust
 from proxy.wiring_parts import SystemClock
 from proxy.wiring_reload import Reloader
+from proxy.wiring_remote import deciding, remote_pdp
 from proxy.wiring_revocation import Consequences
 from proxy.wiring_revocation_file import Followed
 from proxy.wiring_rules import CurrentAgents, Rulebook, Rules, Source
@@ -89,6 +91,7 @@ class Parts:
     chronicle: Chronicle
     consequences: Consequences
     rulebook: Rulebook
+    remote: RemotePdp | None
     reloader: Reloader | None = None
     control: Control | None = None
     _followed: Followed | None = None
@@ -149,6 +152,8 @@ class Parts:
             await self._keeper.close()
         if self._services is not None:
             await self._services.close()
+        if self.remote is not None:
+            await self.remote.close()
         await self.approvals.close()
 
 
@@ -188,11 +193,13 @@ def assemble(
         revocations=lambda: book.revocations,
     )
     spending, windows, blocked = Spending(), Windows(), Blocked()
+    remote = remote_pdp(settings.policy, rulebook, given.context, alarm)
     judging = judge(
         settings,
         rulebook,
+        deciding(rulebook, remote),
         Doorman(attributor, keys, book, clock),
-        Panel(spending, windows),
+        Panel(spending, windows, remote),
         book,
         approvals,
         destinations(settings, rulebook, allowed, own),
@@ -230,12 +237,13 @@ def assemble(
         settings.limits.connections,
         alarm,
     )
+    book.on_end(lambda task: approvals.task_over(task.id))
     chronicle = Chronicle(book, scribe, alarm, given.mark)
     consequences = Consequences(server, pool, credentials, chronicle, book, alarm)
     told = ApprovalChronicle(approvals, scribe, alarm, given.mark)
     made = Parts(
         given, server, enforcer, scribe, book, foreign, spending, windows, approvals, told, chronicle,
-        consequences, rulebook,
+        consequences, rulebook, remote,
     )  # fmt: skip
     rulebook.on_change(farewell(server, pool))
     if given.source is not None and given.rules.ruleset is not None:
@@ -260,7 +268,14 @@ def _control(
 
     orders = Orders(given.state / TASKS, book, office, parts.consequences, parts.spending, health)
     token = control_token(given.state, os.urandom)
-    operators = Operators(settings, token, believed, parts.foreign.keys, lambda: book.revocations)
+    operators = Operators(
+        settings,
+        token,
+        believed,
+        parts.foreign.keys,
+        lambda: book.revocations,
+        lambda: office().registry,
+    )
     assert settings.address is not None, "there is a control API only where it has an address"
     host, _, port = settings.address.rpartition(":")
     return Control((host.strip("[]"), int(port)), orders, operators, given.alarm)

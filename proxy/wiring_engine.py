@@ -19,6 +19,7 @@ from proxy.engine.pool import Pool
 from proxy.engine.response import Patience
 from proxy.http.address import AllowPrivate, name_refusal
 from proxy.http.canonical import Host, Origin, parse_host
+from proxy.policy.decision import Pdp
 from proxy.ports import Approvals, Clock, Desk, Tasks
 from proxy.settings import Settings
 from proxy.store.keyring import Keyring
@@ -43,6 +44,7 @@ def destinations(
 def judge(
     settings: Settings,
     rulebook: Rulebook,
+    pdp: Callable[[], Pdp],
     doorman: Doorman,
     panel: Panel,
     tasks: Tasks,
@@ -50,7 +52,7 @@ def judge(
     allowed_destinations: Destinations,
     clock: Clock,
 ) -> Judge:
-    """The judge of every call."""
+    """The judge of every call. ``pdp`` is what the rules in force make of it."""
     holding = Holding(
         approvals, clock, wait=settings.approvals.wait, link=settings.approvals.link, over=doorman.over
     )
@@ -58,7 +60,7 @@ def judge(
         doorman=doorman,
         panel=panel,
         decider=Decider(panel, tasks, clock, settings.policy.content, holding),
-        rules=lambda: rulebook.current.pdp,
+        rules=pdp,
         destinations=allowed_destinations,
         header_count=settings.limits.header_count,
         header_line=settings.limits.header_line,
