@@ -4,7 +4,7 @@ import pytest
 
 from proxy.policy.bundle import digest
 from proxy.policy.cedar import RuleSet, load_rules
-from tests.policy.worlds import AGENTS, FILES, POLICIES, TICKETS, rules
+from tests.policy.worlds import AGENTS, FILES, PAY, POLICIES, TICKETS, rules
 
 RULES = rules()
 
@@ -66,6 +66,60 @@ ANY = b"(principal, action, resource);"
 )
 def test_a_bad_policy_is_named_with_file_and_line(policies, complaint):
     assert any(complaint in found for found in complaints(policies=policies)), complaints(policies=policies)
+
+
+@pytest.mark.parametrize(
+    ("head", "complaint"),
+    [
+        (
+            'principal, action == Action::"tickets.nope", resource',
+            'Action::"tickets.nope" is no operation, service or group',
+        ),
+        ('principal, action == Action::"tickets.lst", resource', "did you mean tickets.list?"),
+        ('principal, action in [Action::"read", Action::"wirte"], resource', "did you mean write?"),
+        ('principal, action, resource in Service::"ticket"', "not in services/; did you mean tickets?"),
+        ('principal == Agent::"codr", action, resource', "not in agents.yaml; did you mean coder?"),
+        ('principal, action, resource in Host::"*.example.org"', "is not a host of a service"),
+        ('principal, action, resource == Endpoint::"https://tickets.example.org/v1"', "is not an origin"),
+        ('principal, action, resource == Endpoint::"https://tickets.example.org:443"', "is not an origin"),
+    ],
+)
+def test_a_name_that_is_none_is_a_problem(head, complaint):
+    found = complaints(policies=f'@id("a") forbid ({head});'.encode())
+    assert any(f":1: a: {complaint}" in line or complaint in line for line in found), found
+
+
+def test_names_of_every_kind_of_action_and_host_are_known():
+    heads = ['action == Action::"http.read", resource in Host::"::1"', 'action in Action::"tickets", resource',
+             'action == Action::"tickets.http.admin", resource in Host::"*.tickets.example.org"',
+             'action in Action::"admin", resource == Endpoint::"http://[::1]:8080"']  # fmt: skip
+    text = "".join(f'@id("p{index}") permit (principal, {head});' for index, head in enumerate(heads))
+    assert isinstance(rules(text.encode()), RuleSet)
+
+
+def test_an_annotation_that_is_not_known_is_a_problem():
+    (found,) = complaints(policies=b'@id("a") @drop_header("cookie") permit ' + ANY)
+    assert found.endswith("1: the annotation @drop_header is not known; did you mean @drop_headers?")
+    (found,) = complaints(policies=b'@id("a") @max_response("1") forbid ' + ANY)
+    assert "only what is permitted" in found
+
+
+def test_budgets_are_rules_of_the_bundle():
+    with_budgets = rules(b"", pay=PAY)
+    text = with_budgets.bundle["builtin.cedar"].decode()
+    assert '@id("gatepass.budget.pay.hourly")' in text
+    assert [policy.id for policy in with_budgets.policies] == [
+        *("gatepass.environment", "gatepass.method_override"),
+        *("gatepass.budget.pay.hourly", "gatepass.budget.pay.daily"),
+    ]
+    assert with_budgets.homes == {"tickets": "services/tickets.yaml", "pay": "services/pay.yaml"}
+
+
+def test_the_bundle_has_the_schema_of_what_is_read():
+    schema = RULES.bundle["schema.cedarschema"].decode()
+    assert "query_keys" in schema
+    assert "content_type" not in schema
+    assert "content_type" in RULES.schema
 
 
 def test_positions_lead_back_to_the_right_policy():
