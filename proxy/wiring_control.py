@@ -47,7 +47,7 @@ class Operators:
         trust: Trust,
         keys: Keys,
         revocations: Callable[[], Revocations],
-        registry: Callable[[], Registry] = lambda: Registry(()),
+        registry: Callable[[], Registry],
     ) -> None:
         self._token = token
         self._trust = trust

@@ -15,11 +15,14 @@ from proxy.cli.rules import read_rules
 from proxy.cli.seal import seal
 from proxy.identity.arrival import Fixed
 from proxy.settings import Listen
+from proxy.store.approvals import ApprovalStoreError
 from proxy.store.keyring import Keyring, KeyringError, system_roots
 from proxy.store.log import LogCorrupt, LogInUse
 from proxy.store.tasks import TaskStoreError
 from proxy.wiring import Rules, Sidecar, load
 from proxy.wiring_tasks import Office
+
+_STORES = (TaskStoreError, ApprovalStoreError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,14 @@ async def start(
         raise
     except LogCorrupt as error:
         stop(f"the log under {config.state / log_name} is damaged: {error}; `gatepass log verify` says where")
-    except (TaskStoreError, KeyringError, ssl.SSLError, ValueError, WorkloadApiMissing) as error:
+    except (
+        TaskStoreError,
+        ApprovalStoreError,
+        KeyringError,
+        ssl.SSLError,
+        ValueError,
+        WorkloadApiMissing,
+    ) as error:
         stop(str(error))
     except OSError as error:
         if error.filename is not None:

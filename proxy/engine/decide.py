@@ -210,7 +210,7 @@ class Decider:
             return content
         actions = tuple(act.operation.id for act in case.classified.acts)
         held = await self._holding.ask(
-            case.principal, case.method, case.target, case.guarded.forward, content, actions,
+            case.principal, case.method, case.target, (*case.guarded.forward, *intake.trailers), content, actions,
             verdict.held, verdict.ruling.ruleset_sha256, intake,
         )  # fmt: skip
         if isinstance(held, Refusal):

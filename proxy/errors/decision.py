@@ -42,7 +42,7 @@ DECISION: dict[Code, Meaning] = {
     ),
     Code.DESK_REQUEST: Meaning(
         400, AGENT, "The desk does not understand the request", BAD,
-        "The desk answers GET /whoami, /may?method=&url=, /blocked and POST /delegate, /end with JSON bodies.",
+        "The desk answers GET /whoami, /may?method=&url=, /blocked, /approvals and POST /delegate, /end with JSON bodies.",
     ),
     Code.TUNNELS_EXCEEDED: Meaning(
         429, AGENT, "Too many connections at once", "connection_limit_reached", "Close some, then retry."
