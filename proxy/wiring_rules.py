@@ -71,6 +71,11 @@ class Source:
         signer = None if settings.signer is None else parse_public_key(settings.signer)
         if isinstance(signer, str):
             return Problem("gatepass.yaml", None, f"policy.signer: {signer}")
+        if settings.shadow is not None and settings.engine is not None:
+            words = (
+                "policy.shadow: nothing would be compared, because policy.engine decides; remove one of them"
+            )
+            return Problem("gatepass.yaml", None, words)
         return cls(directory, None if settings.shadow is None else Path(settings.shadow), signer)
 
 

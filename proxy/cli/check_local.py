@@ -11,10 +11,12 @@ from cryptography.utils import CryptographyDeprecationWarning
 
 from proxy.cli.config import Config, missing
 from proxy.cli.finding import Finding, fail, ok, warn
-from proxy.cli.rules import read_rules
+from proxy.cli.rules import source_of
 from proxy.policy.catalogue import Service
+from proxy.problems import Problem
 from proxy.store.keyring import KeyExposed, Keyring, KeyringError, system_roots
 from proxy.wiring import Rules, load
+from proxy.wiring_rules import read
 
 _SANE = (datetime(2025, 1, 1, tzinfo=UTC).timestamp(), datetime(2100, 1, 1, tzinfo=UTC).timestamp())
 _STEP_NS = 100_000_000
@@ -26,13 +28,17 @@ def check_rules(config: Config) -> tuple[Rules | None, list[Finding]]:
     gone = missing(config)
     if gone is not None:
         return None, [fail("rules", str(gone), "gatepass init writes both")]
+    source = source_of(config)
+    if isinstance(source, Problem):
+        return None, [fail("rules", str(source), "correct it")]
     try:
-        files = read_rules(config.rules) if config.rules is not None else {}
+        files = None if source is None else read(source)
     except OSError as error:
         words = f"{error.filename} cannot be read: {error.strerror}"
         return None, [fail("rules", words, "make it readable for gatepass")]
-    known = any(name.endswith((".cedar", ".yaml")) for name in files)
-    rules = load(files if known else None)
+    if isinstance(files, list):
+        return None, [fail("rules", str(problem), "gatepass policy sign") for problem in files]
+    rules = load(files.rules, files.signed) if files is not None and files.any else load(None)
     if isinstance(rules, list):
         return None, [fail("rules", str(problem), "gatepass policy check") for problem in rules]
     if rules.ruleset is None:

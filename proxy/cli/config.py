@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from proxy.cli.state import state_dir
 from proxy.problems import Problem, load_yaml, problems_of
-from proxy.settings import IdentitySettings, Listen, ListenTls, Settings
+from proxy.settings import IdentitySettings, Listen, ListenTls, PolicySettings, Settings
 
 CONFIG_NAME = "gatepass.yaml"
 
@@ -16,7 +16,7 @@ CONFIG_NAME = "gatepass.yaml"
 class Config:
     """Settings with their paths resolved. ``rules`` and ``roots`` are None where there are none.
 
-    Files that ``identity`` and ``listen`` name are absolute in ``settings`` itself.
+    Files that ``identity``, ``listen`` and ``policy`` name are absolute in ``settings`` itself.
     """
 
     settings: Settings
@@ -76,7 +76,15 @@ def _resolved(settings: Settings, base: Path) -> Settings:
     """The settings with every file that they name taken from the directory of ``gatepass.yaml``."""
     listen = tuple(_resolved_listener(listener, base) for listener in settings.listen)
     identity = _resolved_identity(settings.identity, base)
-    return settings.model_copy(update={"listen": listen, "identity": identity})
+    policy = _resolved_policy(settings.policy, base)
+    return settings.model_copy(update={"listen": listen, "identity": identity, "policy": policy})
+
+
+def _resolved_policy(policy: PolicySettings, base: Path) -> PolicySettings:
+    engine = policy.engine
+    if engine is not None:
+        engine = engine.model_copy(update={"token": _path(base, engine.token)})
+    return policy.model_copy(update={"shadow": _path(base, policy.shadow), "engine": engine})
 
 
 def _resolved_identity(identity: IdentitySettings, base: Path) -> IdentitySettings:

@@ -35,6 +35,7 @@ def serve(
     """Run the sidecar until it is told to stop.
 
     SIGTERM drains: no new connections, running calls finish up to a deadline, the log is checkpointed.
+    SIGHUP looks at once whether the rules have changed, which is else done every policy.reload seconds.
 
     Example: gatepass serve --config gatepass.yaml
     """
@@ -60,11 +61,14 @@ async def _serve(prepared: Prepared, listen: tuple[Listen, ...], *, json: bool) 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    running: list[Sidecar] = []  # a hang-up that comes before there is one is too early, and no reason to die
+    loop.add_signal_handler(signal.SIGHUP, _look_again, running)
     fixed = standing_tasks(prepared, listen)
     try:
         sidecar = await start(prepared, listen, fixed)
     except LogInUse:
         stop(f"another gatepass uses {prepared.config.state}; stop it, or give this one its own --state")
+    running.append(sidecar)
     _announce(prepared, sidecar, json=json)
     await stopping.wait()
     tell(f"draining for at most {prepared.config.settings.drain:g} s")
@@ -72,6 +76,16 @@ async def _serve(prepared: Prepared, listen: tuple[Listen, ...], *, json: bool) 
         loop.remove_signal_handler(number)  # a second signal ends it at once
     await sidecar.drain()
     return 0
+
+
+def _look_again(running: list[Sidecar]) -> None:
+    for sidecar in running:
+        reloader = sidecar.parts.reloader
+        if reloader is None:
+            tell("there are no rules to look at: observing goes on until a restart")
+        else:
+            tell("looking for changed rules")
+            reloader.look()
 
 
 def _announce(prepared: Prepared, sidecar: Sidecar, *, json: bool) -> None:

@@ -4,22 +4,24 @@ import asyncio
 import gc
 import os
 import ssl
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 
 from proxy.broker.workload_proto import WorkloadApiMissing
 from proxy.cli.config import Config, missing, where
 from proxy.cli.ending import stop, stop_for, tell
-from proxy.cli.rules import read_rules
+from proxy.cli.rules import source_of
 from proxy.cli.seal import seal
 from proxy.identity.arrival import Fixed
+from proxy.problems import Problem
 from proxy.settings import Listen
 from proxy.store.approvals import ApprovalStoreError
 from proxy.store.keyring import Keyring, KeyringError, system_roots
 from proxy.store.log import LogCorrupt, LogInUse
 from proxy.store.tasks import TaskStoreError
 from proxy.wiring import Rules, Sidecar, load
+from proxy.wiring_rules import Files, Source, read
 from proxy.wiring_tasks import Office
 
 _STORES = (TaskStoreError, ApprovalStoreError)
@@ -31,6 +33,7 @@ class Prepared:
 
     config: Config
     rules: Rules
+    source: Source | None
     keyring: Keyring
 
 
@@ -43,14 +46,16 @@ def prepare(config: Config, *, observe: bool) -> Prepared:
     gone = missing(config)
     if gone is not None:
         stop_for([gone])
-    files = _read_rules(config.rules) if config.rules is not None else {}
-    known = [name for name in files if name.endswith((".cedar", ".yaml"))]
-    if not known and not observe:
+    source = source_of(config)
+    if isinstance(source, Problem):
+        stop_for([source])
+    files = None if source is None else _read_rules(source)
+    if (files is None or not files.any) and not observe:
         stop(
             "there are no rules, so everything would be refused; "
             "`gatepass init` writes some, --observe only records"
         )
-    rules = load(files if known else None)
+    rules = load(files.rules, files.signed) if files is not None and files.any else load(None)
     if isinstance(rules, list):
         stop_for(rules)
     try:
@@ -58,21 +63,23 @@ def prepare(config: Config, *, observe: bool) -> Prepared:
         keyring.bundle(system_roots())
     except (KeyringError, OSError) as error:
         stop(f"the keys under {config.state} cannot be used: {error}")
-    return Prepared(config, rules, keyring)
+    return Prepared(config, rules, source, keyring)
 
 
-def _read_rules(directory: Path) -> Mapping[str, bytes]:
+def _read_rules(source: Source) -> Files:
     try:
-        return read_rules(directory)
+        files = read(source)
     except OSError as error:
         stop(f"{error.filename} cannot be read: {error.strerror}")
+    if isinstance(files, list):
+        stop_for(files)
+    return files
 
 
 def office(prepared: Prepared) -> Office:
     """Where tasks are started."""
-    services = prepared.rules.ruleset.catalogue.services if prepared.rules.ruleset else ()
-    depth = prepared.config.settings.identity.delegation_depth
-    return Office(prepared.keyring, prepared.rules.registry, tuple(services), os.urandom, depth)
+    rules, depth = prepared.rules, prepared.config.settings.identity.delegation_depth
+    return Office(prepared.keyring, rules.registry, rules.services, os.urandom, depth)
 
 
 async def start(
@@ -95,6 +102,7 @@ async def start(
             alarm=tell,
             fixed=fixed,
             log_name=log_name,
+            source=prepared.source,
         )
     except LogInUse:
         raise

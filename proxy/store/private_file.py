@@ -56,6 +56,14 @@ def load_or_create(path: Path, make: Callable[[], bytes]) -> bytes:
         raise KeyringError(f"{path} cannot be used: {error.strerror}") from error
 
 
+def read_private(path: Path) -> bytes:
+    """The content of a private file that somebody else has made.
+
+    :raises KeyExposed: if others can read it. :raises OSError: if it cannot be read.
+    """
+    return _load(path)
+
+
 def publish(path: Path, data: bytes) -> None:
     """Write a public file (0644), replacing another only if it differs.
 

@@ -24,7 +24,7 @@ LEAVES = [
     *(["revoke", verb] for verb in ("agent", "task", "token", "key", "issuer", "all", "list", "lift")),
     *(["approvals", verb] for verb in ("list", "show", "approve", "deny")),
     *(["log", verb] for verb in ("show", "blocked", "trace", "verify")),
-    ["policy", "check"],
+    *(["policy", verb] for verb in ("check", "sign", "keygen")),
     ["ca", "export"],
 ]
 

@@ -29,6 +29,10 @@ WRITTEN = {
         "trust_domains": [{"name": "example.org", "bundle": "bundle.pem"}, {"name": "example.com"}],
         "revocations": "../fleet/revocations.yaml",
     },
+    "policy": {
+        "shadow": "next",
+        "engine": {"kind": "opa", "url": "https://opa.test/v1/data/x", "token": "opa.token"},
+    },
 }
 
 
@@ -60,6 +64,9 @@ def test_every_file_it_names_is_relative_to_it(tmp_path, monkeypatch):
         assert [issuer.keys for issuer in identity.issuers] == [f"{base}/keys/a.json", None]
         assert [domain.bundle for domain in identity.trust_domains] == [f"{base}/bundle.pem", None]
         assert identity.revocations == f"{base}/../fleet/revocations.yaml"
+        policy = settings.policy
+        assert policy.engine is not None
+        assert (policy.shadow, policy.engine.token) == (f"{base}/next", f"{base}/opa.token")
 
 
 def test_a_path_may_be_absolute_or_at_home(tmp_path, monkeypatch):
