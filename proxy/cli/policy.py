@@ -8,6 +8,7 @@ import typer
 
 from proxy.cli.config import Config, load_config
 from proxy.cli.ending import NEGATIVE, stop, stop_for
+from proxy.cli.policy_sign import keygen, sign
 from proxy.cli.rows import harmless, print_json, print_rows
 from proxy.cli.rules import read_rules
 from proxy.identity.gaps import gaps, issuers_named, unknown_issuers
@@ -43,6 +44,10 @@ def check(
     if errors:
         _fail(errors, warnings, rules, json=json)
     _print_summary(loaded, warnings, json=json)
+
+
+app.command()(sign)
+app.command()(keygen)
 
 
 def _read(rules: Path) -> Mapping[str, bytes]:
