@@ -27,6 +27,7 @@ from proxy.errors import Code, Refusal
 from proxy.http.canonical import Origin
 from proxy.http.message import RequestHead
 from proxy.identity.principal import Principal
+from proxy.policy.mcp_refusal import asked
 from proxy.ports import Clock, Desk
 
 _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
@@ -165,7 +166,7 @@ class Connection:
         admitted = await terms.enforcer.admit(self._caller, head, intake)
         if isinstance(admitted, Refused):
             keep = reply.can_continue(head, whole=intake.content is not None)
-            return await self._say(admitted, head.method, keep=keep)
+            return await self._say(admitted, head.method, keep=keep, asked=asked(head, intake.content))
         agent = admitted.principal.agent.id
         counted = self._principal is not None and self._principal.agent.id == agent
         crowded = None if counted else self._crowded(agent)
@@ -185,7 +186,7 @@ class Connection:
             self._transfer = None
         if isinstance(kept, Refused):
             keep = reply.can_continue(head, whole=intake.content is not None)
-            return await self._say(kept, head.method, keep=keep)
+            return await self._say(kept, head.method, keep=keep, asked=asked(head, intake.content))
         if not kept:
             await reply.linger(self._wire, terms.now)
         return kept
@@ -282,9 +283,11 @@ class Connection:
 
     # -- answers --
 
-    async def _say(self, refused: Refused, method: str, *, keep: bool) -> bool:
+    async def _say(
+        self, refused: Refused, method: str, *, keep: bool, asked: str | int | None = None
+    ) -> bool:
         keep = keep and not self.stopping and self._over is None
-        self._wire.write(reply.refusal(refused, method=method, keep=keep))
+        self._wire.write(reply.refusal(refused, method=method, keep=keep, asked=asked))
         if not keep:
             await reply.linger(self._wire, self._terms.now)
         elif not self._wire.writable:  # who sends requests and reads no answers must not fill our memory

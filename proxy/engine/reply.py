@@ -1,4 +1,4 @@
-"""Answers of our own: a refusal becomes problem+json, and the connection ends without losing it."""
+"""Answers of our own: a refusal becomes a problem or a JSON-RPC error, and nothing of it is lost."""
 
 from collections.abc import Callable
 
@@ -8,11 +8,13 @@ from proxy.engine.wire import Wire
 from proxy.engine.wire_error import WireError
 from proxy.http.message import RequestHead, tokens
 from proxy.http.problem import problem, reason_phrase
+from proxy.policy.mcp_refusal import rpc_error
 
 _BODY = frozenset({b"content-length", b"transfer-encoding"})
 _LINGER_OCTETS = 1_048_576
 _LINGER_SECONDS = 2.0
 _REASON = {
+    200: b"OK",
     400: b"Bad Request",
     403: b"Forbidden",
     407: b"Proxy Authentication Required",
@@ -31,9 +33,15 @@ _REASON = {
 }
 
 
-def refusal(refused: Refused, *, method: str, keep: bool) -> bytes:
-    """The octets that answer a refused call. At CONNECT the reason goes into the reason phrase too."""
-    status, headers, body = problem(refused.refusal, record_id=refused.record_id)
+def refusal(refused: Refused, *, method: str, keep: bool, asked: str | int | None = None) -> bytes:
+    """The octets that answer a refused call. At CONNECT the reason goes into the reason phrase too.
+
+    ``asked`` is the id of the request of MCP that was refused, if it is one.
+    """
+    if asked is None:
+        status, headers, body = problem(refused.refusal, record_id=refused.record_id)
+    else:
+        status, headers, body = rpc_error(refused.refusal, asked, record_id=refused.record_id)
     reason = _REASON[status]
     if method == "CONNECT":
         reason = reason_phrase(refused.refusal, refused.record_id).encode("ascii")

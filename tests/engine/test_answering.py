@@ -9,6 +9,7 @@ import pytest
 
 from tests.support import demo_rules
 from tests.support.call import Call
+from tests.support.rawclient import Response
 from tests.support.upstream import Upstream
 from tests.support.wire import response
 from tests.support.world import World, world
@@ -42,13 +43,20 @@ def mcp(tmp_path, up: Upstream, policies=POLICIES):
     return world(tmp_path, upstream=up, services=services, policies=policies)
 
 
-async def ask(w: World, body: bytes = ASK):
-    headers = [
-        "Content-Type: application/json",
-        "Accept: application/json, text/event-stream",
-        "Accept-Encoding: gzip, br",
-    ]
+async def ask(w: World, body: bytes = ASK, accept: str = "application/json, text/event-stream"):
+    headers = ["Content-Type: application/json", f"Accept: {accept}", "Accept-Encoding: gzip, br"]
     return await w.call("/mcp", method="POST", headers=headers, body=body)
+
+
+def told(answer: Response) -> tuple[int, str]:
+    """The status and the code of a refusal, as JSON-RPC or as HTTP tells it."""
+    document = answer.json()
+    if answer.status == 200:
+        assert document["id"] == 1
+        document = document["error"]["data"]
+    else:
+        assert answer.status == document["status"]
+    return document["status"], document["code"]
 
 
 async def test_a_list_of_tools_shows_what_could_be_called(tmp_path):
@@ -87,7 +95,7 @@ async def test_so_does_one_that_comes_in_events_in_any_pieces(tmp_path):
 async def test_what_cannot_be_read_is_not_shown(tmp_path, answers):
     async with mcp(tmp_path, scripted(*answers)) as w:
         answer = await ask(w)
-        assert (answer.status, answer.json()["code"]) == (502, "response_unreadable")
+        assert told(answer) == (502, "response_unreadable")
         assert b"danger" not in answer.body
         await w.settled()
         assert w.outcomes[-1].code == "response_unreadable"
@@ -144,13 +152,26 @@ async def test_a_refused_tool_and_a_batch_with_one_never_reach_the_server(tmp_pa
             ],
         ):
             answer = await ask(w, json.dumps(message).encode())
-            assert (answer.status, answer.json()["code"]) == (403, "default_deny")
-            assert "api.danger" in answer.json()["detail"]
+            assert told(answer) == (403, "default_deny")
+            assert b"api.danger" in answer.body
         assert w.upstream.bytes_received == 0
         why = w.decisions[-1].raw["why"]
         assert [one["action"] for one in why["batch"]] == ["api.safe"]
         assert why["action"] == "api.danger"
         assert (await ask(w, json.dumps(message[:1]).encode())).status == 200
+
+
+async def test_only_a_client_of_mcp_is_told_in_its_words_and_goes_on(tmp_path):
+    danger = json.dumps({"jsonrpc": "2.0", "id": "x", "method": "tools/call", "params": {"name": "danger"}})
+    async with mcp(tmp_path, scripted(response(200, b"{}", JSON))) as w:
+        plain = await ask(w, danger.encode(), accept="application/json")
+        assert (plain.status, plain.get("content-type")) == (403, "application/problem+json")
+        answer = await ask(w, danger.encode())
+        assert (answer.status, answer.get("content-type")) == (200, "application/json")
+        assert (answer.get("connection"), answer.json()["id"]) == ("keep-alive", "x")
+        assert answer.json()["error"]["message"] == plain.json()["error"]
+        refusals = [(one.effect, one.raw["why"]["status"]) for one in w.decisions]
+        assert refusals == [("deny", 403), ("deny", 403)]
 
 
 CAP = '@id("small") @max_response("64") permit(principal, action in Action::"read", resource);'
