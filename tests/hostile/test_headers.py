@@ -155,13 +155,14 @@ async def test_c18_an_override_that_changes_nothing_passes(tmp_path):
 )
 @pytest.mark.parametrize("form", ["origin", "absolute"])
 async def test_the_path_that_is_decided_is_the_path_that_is_sent(tmp_path, sent, path, form):
-    async with world(tmp_path) as w:
+    reads_paths = '@id("n") forbid(principal, action, resource) when { context.request.path like "/never*" };'
+    async with world(tmp_path, policies=[demo_rules.permit("all"), reads_paths]) as w:
         target = sent if form == "origin" else f"https://{w.authority}{sent}"
         answer = await say_inside(w, inside(w, target))
         assert answer.status == 200
         decision = w.decisions[0]
         assert decision.path == path
-        assert decision.raw["why"]["input"]["entities"][1]["attrs"]["path"] == path
+        assert decision.raw["why"]["input"]["context"]["request"]["path"] == path
         assert w.upstream.requests[0].path == path
 
 

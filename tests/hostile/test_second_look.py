@@ -18,7 +18,7 @@ UPGRADE = [
     "Sec-WebSocket-Version: 13",
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
 ]
-NO_ADMIN = '@id("no-admin") forbid(principal, action, resource) when { resource.path like "/admin*" };'
+NO_ADMIN = '@id("no-admin") forbid(principal, action, resource) when { context.request.path like "/admin*" };'
 ALL = demo_rules.permit("all", actions=("read", "write", "delete"))
 
 
