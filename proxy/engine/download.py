@@ -1,7 +1,6 @@
 """The way of one answer down to the agent, streamed and with back-pressure (RFC 9112)."""
 
 import asyncio
-from collections.abc import Callable
 
 from proxy.engine.answering import Answering, Withheld, reshaped, resized
 from proxy.engine.body import Body, Writer
@@ -20,23 +19,15 @@ from proxy.http.message import Headers, ResponseHead
 class Download:
     """See the module. ``answered``: the head of the final answer has left."""
 
-    __slots__ = ("_call", "_down", "_end", "_loop", "_outcome", "_patience", "answered")
+    __slots__ = ("_call", "_down", "_loop", "_outcome", "_patience", "answered")
 
-    def __init__(
-        self,
-        down: Reading,
-        call: Admitted,
-        patience: Patience,
-        outcome: Outcome,
-        end: Callable[[str, Refusal], None],
-    ) -> None:
-        """``end`` is told if the answer is withheld after it began."""
+    def __init__(self, down: Reading, call: Admitted, patience: Patience, outcome: Outcome) -> None:
+        """``outcome`` is told if the answer is withheld after it began."""
         self.answered = False
         self._down = down
         self._call = call
         self._patience = patience
         self._outcome = outcome
-        self._end = end
         self._loop = asyncio.get_running_loop()
 
     async def answer(self, up: Upstream, head: ResponseHead, guarded: GuardedResponse) -> bool | Refusal:
@@ -55,7 +46,7 @@ class Download:
         except Withheld as error:
             if not self.answered:
                 return error.refusal
-            self._end("refused", error.refusal)
+            self._outcome.end("refused", error.refusal)
             raise Cut(self._down.wire) from None
 
     async def _relay(

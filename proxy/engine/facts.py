@@ -86,6 +86,11 @@ class Outcome:
     used: Used | None = None  # of a language model
     cost: int | None = None  # of that, in millionths
 
+    def end(self, result: str, refusal: Refusal | None) -> None:
+        """Say how it ended, unless that has been said."""
+        if self.result == "complete":
+            self.result, self.refusal = result, refusal
+
 
 def outcome(ended: Outcome, *, opened_ns: int, durable_ns: int, now_ns: int) -> dict[str, Json]:
     """The ``what`` of an outcome record; latencies in microseconds since the call was opened."""

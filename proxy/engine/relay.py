@@ -56,7 +56,7 @@ class Transfer:
         )
         self._up: Upstream | None = None
         self._dialling: asyncio.Task[object] | None = None
-        self._download = Download(down, call, patience, self.outcome, self._end)
+        self._download = Download(down, call, patience, self.outcome)
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -81,7 +81,8 @@ class Transfer:
             self._down.wire.on_gone = None
             await self._upload.stop()
             if self._upload.refusal is not None:
-                self._end("refused", self._upload.refusal)  # also where the answer was complete all the same
+                # Also where the answer was complete all the same.
+                self.outcome.end("refused", self._upload.refusal)
             self.outcome.up += self._upload.sent
             if self._call.answering is not None:
                 self.outcome.used = self._call.answering.used()
@@ -92,7 +93,7 @@ class Transfer:
         answer = await self._exchange()
         if isinstance(answer, Refusal):
             theirs = answer.meaning.fault is Fault.UPSTREAM
-            self._end("upstream_error" if theirs else "refused", answer)
+            self.outcome.end("upstream_error" if theirs else "refused", answer)
             return answer
         up, (head, guarded) = answer
         if head.status == SWITCHING:
@@ -179,7 +180,7 @@ class Transfer:
     async def _answer(self, up: Upstream, head: ResponseHead, guarded: GuardedResponse) -> bool | Refusal:
         keep = await self._download.answer(up, head, guarded)
         if isinstance(keep, Refusal):
-            self._end("refused", keep)
+            self.outcome.end("refused", keep)
             return keep
         return self._finish(up, guarded) and keep
 
@@ -210,35 +211,31 @@ class Transfer:
     # -- ends --
 
     def _client_gone(self) -> None:
-        self._end("client_gone", None)
+        self.outcome.end("client_gone", None)
         if self._up is not None:
             self._up.wire.cut()
 
     def cut(self, refusal: Refusal) -> None:
         """End this call now, because its task ended or the sidecar stops."""
-        self._end("cut", refusal)
+        self.outcome.end("cut", refusal)
         if self._dialling is not None:
             self._dialling.cancel()
         if self._up is not None:
             self._up.wire.cut()
         self._down.wire.cut()
 
-    def _end(self, result: str, refusal: Refusal | None) -> None:
-        if self.outcome.result == "complete":
-            self.outcome.result, self.outcome.refusal = result, refusal
-
     def _blame(self, error: WireError) -> Refusal:
         """Whose fault an early end is; the refusal is for the agent, if it can still be told."""
         if self._upload.refusal is not None:
-            self._end("refused", self._upload.refusal)
+            self.outcome.end("refused", self._upload.refusal)
             return self._upload.refusal
         if error.wire is self._down.wire:
             # Late after the answer's head means: it does not take the answer.
             refusal, gone = upload_refusal(error), self.answered or isinstance(error, Gone | Cut)
-            self._end("client_gone" if gone else "refused", None if gone else refusal)
+            self.outcome.end("client_gone" if gone else "refused", None if gone else refusal)
             return refusal
         refusal = upstream_refusal(error)
-        self._end("upstream_error", refusal)
+        self.outcome.end("upstream_error", refusal)
         return refusal
 
 

@@ -1,9 +1,11 @@
 """One admitted call on its way: what goes up, and every shape in which an answer comes down."""
 
+import gc
 import hashlib
 
 import pytest
 
+from proxy.engine.relay import Transfer
 from tests.engine.lines import WAYS, ends, line, plain_world, refusals, untouched
 from tests.support.behaviours import pattern, raw
 from tests.support.upstream import Upstream
@@ -47,6 +49,22 @@ async def test_many_calls_on_one_connection_are_each_recorded(tmp_path, way):
         assert ends(w) == [("complete", "", 200)] * 10
         assert len(w.upstream.connections) == 1
         assert [o.raw["what"]["upstream"]["reused"] for o in w.outcomes] == [False] + [True] * 9
+
+
+async def test_a_call_that_has_ended_is_forgotten_without_the_collector(tmp_path):
+    """Calls in reference cycles would pile up until garbage is collected, each with its content."""
+    async with plain_world(tmp_path) as w, line(w) as one:
+        await one.call("/")
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(10):
+                await one.call("/", method="POST", body=b"hello")
+            await w.settled()
+            kept = [known for known in gc.get_objects() if isinstance(known, Transfer)]
+        finally:
+            gc.enable()
+        assert len(kept) <= 1  # the last one's
 
 
 async def test_the_credential_goes_up_and_the_placeholder_does_not(tmp_path):
