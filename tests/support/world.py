@@ -16,11 +16,13 @@ from proxy.audit.record import Record, parse
 from proxy.control.operations import TaskAsked
 from proxy.identity.arrival import Fixed
 from proxy.ports import Resolver
+from proxy.problems import Problem
 from proxy.settings import Settings
 from proxy.store.keyring import Keyring
 from proxy.store.reader import entries
 from proxy.store.tasks import TaskStore
 from proxy.wiring import Rules, Sidecar, load
+from proxy.wiring_rules import Source
 from proxy.wiring_tasks import Office, Started, start_task
 from tests.support import demo_rules
 from tests.support.demo_rules import Entry
@@ -139,12 +141,14 @@ async def world(
     hosts: Mapping[str, list[str]] | None = None,
     cidr: str = "127.0.0.0/8",
     egress: Mapping[str, object] | Callable[[Upstream], Mapping[str, object]] | None = None,
+    follow: bool = False,
     **settings: object,
 ) -> AsyncIterator[World]:
     """A sidecar in front of ``upstream``; by default ``tester`` may read, write and delete at ``api``.
 
     ``private`` opens the upstream's addresses in ``cidr``; ``fixed`` gives the listener the task's identity.
-    ``egress`` are further settings of ``upstream``, ``settings`` those beside it.
+    ``egress`` are further settings of ``upstream``, ``settings`` those beside it. ``follow``: the rules
+    directory is followed, as ``policy`` in ``settings`` says.
     """
     async with upstream or Upstream("api.test") as up:
         scheme = "https" if up.tls else "http"
@@ -180,6 +184,8 @@ async def world(
             }
         )
         up.write_ca(directory / "roots")
+        source = Source.of(directory / "rules", given.policy) if follow else None
+        assert not isinstance(source, Problem), source
 
         async def start() -> Sidecar:
             return await Sidecar.start(
@@ -192,6 +198,7 @@ async def world(
                 alarm=alarms.append,
                 fixed={started.task.agent: Fixed(started.task.agent, started.task.id)} if fixed else None,
                 resolver=resolver,
+                source=source,
             )
 
         with store:
