@@ -1,4 +1,4 @@
-"""``gatepass policy``: what the rules are, and whether they can be loaded."""
+"""``gatepass policy``: what the rules are, whether they can be loaded, and what they do."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,22 +7,30 @@ from typing import Annotated, NoReturn
 import typer
 
 from proxy.cli.config import Config, load_config
-from proxy.cli.ending import NEGATIVE, stop, stop_for
+from proxy.cli.ending import NEGATIVE, stop, stop_for, tell
+from proxy.cli.painted import WARNING, print_painted
+from proxy.cli.policy_cases import run_cases
+from proxy.cli.policy_explain import explain
+from proxy.cli.policy_import import import_openapi
+from proxy.cli.policy_replay import replay
 from proxy.cli.policy_sign import keygen, sign
-from proxy.cli.rows import harmless, print_json, print_rows
+from proxy.cli.policy_suggest import suggest
+from proxy.cli.policy_unused import unused
+from proxy.cli.rows import harmless, print_json
 from proxy.cli.rules import read_rules
 from proxy.identity.gaps import gaps, issuers_named, unknown_issuers
 from proxy.identity.registry import Registry
 from proxy.policy.catalogue import Service
+from proxy.policy.lint import lint
 from proxy.problems import Problem
 from proxy.wiring_rules import Rules, load
 
-app = typer.Typer(help="Check the rules.", no_args_is_help=True)
+app = typer.Typer(help="Check, test, explain, learn and sign the rules.", no_args_is_help=True)
 
 
 @app.callback()
 def policy() -> None:
-    """Check the rules."""
+    """Check, test, explain, learn and sign the rules."""
 
 
 @app.command()
@@ -33,21 +41,20 @@ def check(
 ) -> None:
     """Read all rules as the proxy would: print every problem with its file and line, or what there is.
 
-    An agent that may not call because nobody answers for it is a problem; where it may, a warning.
+    An agent that may not call because nobody answers for it is a problem; where it may, a warning. So is
+    what loads and is hardly meant: rules that can never match, permits without an owner, and the like.
 
     Example: gatepass policy check --rules rules
     """
     loaded = load(_read(rules))
     if isinstance(loaded, list):
         _fail(loaded, (), rules, json=json)
+    assert loaded.ruleset is not None, "files were given"
     errors, warnings = _look(loaded.registry, config)
+    warnings += lint(loaded.ruleset)
     if errors:
         _fail(errors, warnings, rules, json=json)
     _print_summary(loaded, warnings, json=json)
-
-
-app.command()(sign)
-app.command()(keygen)
 
 
 def _read(rules: Path) -> Mapping[str, bytes]:
@@ -122,6 +129,36 @@ def _print_summary(rules: Rules, warnings: Sequence[Problem], *, json: bool) -> 
             print_json(_row("warning", problem))
         for kind, name, words in (*rows, digest):
             print_json({"kind": kind, "name": name, "words": words})
+        print_json({"kind": "counts", **_counts(rules, warnings)})
         return
     told = [("warning", _place(problem), problem.message) for problem in warnings]
-    print_rows(("kind", "name", "what"), [*rows, *told, digest])
+    print_painted(("kind", "name", "what"), [*rows, *told, digest], _paint)
+    tell(", ".join(f"{count} {name}" for name, count in _counts(rules, warnings).items()))
+
+
+def _paint(row: Sequence[str]) -> str:
+    return WARNING if row[0] == "warning" else ""
+
+
+def _counts(rules: Rules, warnings: Sequence[Problem]) -> Mapping[str, int]:
+    """How much there is of everything; gatepass's own policies are counted, because they hold too."""
+    ruleset = rules.ruleset
+    assert ruleset is not None, "files were given"
+    return {
+        "services": len(ruleset.catalogue.services),
+        "operations": sum(len(service.operations) for service in ruleset.catalogue.services),
+        "agents": len(rules.registry),
+        "permits": sum(rule.effect == "permit" for rule in ruleset.policies),
+        "forbids": sum(rule.effect == "forbid" for rule in ruleset.policies),
+        "warnings": len(warnings),
+    }
+
+
+app.command(name="test")(run_cases)
+app.command()(explain)
+app.command()(suggest)
+app.command()(replay)
+app.command()(unused)
+app.command(name="import-openapi")(import_openapi)
+app.command()(sign)
+app.command()(keygen)

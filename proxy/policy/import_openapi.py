@@ -83,7 +83,7 @@ def import_openapi(document: object, wanted: Wanted) -> Imported | str:
         return "it names no server with a host; say with --host where the API is"
     prefix = _prefix(work, servers)
     for path, item in obj(whole.get("paths")).items():
-        _path(work, prefix, path, resolve(whole, item))
+        _path(work, prefix, str(path), resolve(whole, item))
     info = obj(whole.get("info"))
     name = wanted.name or _service_name(text(info.get("title")))
     entry = {**_head(work, name, servers, info), "operations": work.entries}

@@ -128,14 +128,18 @@ def simple_type(document: Object, schema: object) -> str | None:
     return _SIMPLE.get(kind)
 
 
-def properties(document: Object, schema: object, depth: int = 0) -> tuple[dict[str, object], set[str]]:
+def properties(document: Object, schema: object) -> tuple[dict[str, object], set[str]]:
     """The members that every object of this schema may have and must have; ``allOf`` is taken together."""
-    found = resolve(document, schema)
-    members, required = dict(obj(found.get("properties"))), set(map(text, items(found.get("required"))))
-    if depth < _MAX_REFERENCES:
-        for part in items(found.get("allOf")):
-            more, demanded = properties(document, part, depth + 1)
-            members, required = {**more, **members}, required | demanded
+    members: dict[str, object] = {}
+    required: set[str] = set()
+    todo, seen = [schema], set[int]()
+    while todo:
+        found = resolve(document, todo.pop(0))
+        if id(found) not in seen:  # each once: a document may refer in circles
+            seen.add(id(found))
+            members = {**obj(found.get("properties")), **members}
+            required |= set(map(text, items(found.get("required"))))
+            todo += items(found.get("allOf"))
     return members, required
 
 

@@ -19,6 +19,7 @@ _LONG = re.compile(r"(?=.*[0-9])[A-Za-z0-9_~:.=%-]{20,}")
 _VERSIONED = re.compile(r".*\.[A-Za-z][A-Za-z0-9]{0,7}")  # a file's name has an ending, an id has none
 _REDACTED = "gp_%5Bsha256:"
 _WORD = re.compile(r"[^a-z0-9]+")
+_INCLUDING = {"HEAD": ("GET",)}
 _MAX_NAME = 100
 _MAX_PARTS = 6
 _PARAMETER = re.compile(r"\{([a-z_]+)[0-9]*\*?\}")
@@ -74,7 +75,10 @@ def _fits(kept: dict[tuple[str, int], list[Operation]], method: str, text: str) 
     family = "GET" if method == "HEAD" else method
     others = kept.setdefault((family, len(template.segments)), [])
     one = Operation(text, Group.READ, (method,), template)
-    if any(other.template == template and other.methods == one.methods for other in others):
+    if any(
+        other.template == template and other.methods in (one.methods, _INCLUDING.get(method))
+        for other in others
+    ):
         return True
     if any(ambiguous((other, one)) is not None for other in others):
         return False

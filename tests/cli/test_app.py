@@ -24,7 +24,13 @@ LEAVES = [
     *(["revoke", verb] for verb in ("agent", "task", "token", "key", "issuer", "all", "list", "lift")),
     *(["approvals", verb] for verb in ("list", "show", "approve", "deny")),
     *(["log", verb] for verb in ("show", "blocked", "trace", "verify")),
-    *(["policy", verb] for verb in ("check", "sign", "keygen")),
+    *(
+        ["policy", verb]
+        for verb in (
+            *("check", "test", "explain", "suggest", "replay", "unused"),
+            *("import-openapi", "sign", "keygen"),
+        )
+    ),
     ["ca", "export"],
 ]
 
@@ -40,7 +46,7 @@ def test_the_verbs_are_those_of_the_help(capsys):
 def test_every_leaf_is_tested_here(capsys):
     for group in ("task", "revoke", "approvals", "log", "policy", "ca"):
         assert invoke([group, "--help"]) == 0
-        verbs = re.findall(r"^  ([a-z]+)  ", capsys.readouterr().out.split("Commands:")[1], re.MULTILINE)
+        verbs = re.findall(r"^  ([a-z-]+)  ", capsys.readouterr().out.split("Commands:")[1], re.MULTILINE)
         assert [[group, verb] for verb in verbs] == [leaf for leaf in LEAVES if leaf[0] == group]
 
 

@@ -26,7 +26,8 @@ def test_the_shipped_rules_are_fine():
     assert result.exit_code == 0
     lines = [line.split("\t") for line in result.stdout.splitlines()]
     assert lines[0] == ["kind", "name", "what"]
-    assert [line[1] for line in lines if line[0] == "service"] == ["github", "pypi"]
+    assert {"github", "pypi"} <= {line[1] for line in lines if line[0] == "service"}
+    assert not [line for line in lines if line[0] == "warning"]
     assert lines[-1][0] == "ruleset"
 
 
@@ -34,7 +35,11 @@ def test_the_summary_is_json_lines():
     result = run("--rules", SHIPPED, "--json")
     rows = [json.loads(line) for line in result.stdout.splitlines()]
     assert result.exit_code == 0
-    assert {row["kind"] for row in rows} == {"service", "policy", "ruleset"}
+    assert {row["kind"] for row in rows} == {"service", "policy", "ruleset", "counts"}
+    counts = rows[-1]
+    assert counts["services"] == sum(row["kind"] == "service" for row in rows)
+    assert counts["permits"] + counts["forbids"] == sum(row["kind"] == "policy" for row in rows)
+    assert (counts["agents"], counts["warnings"]) == (0, 0)
 
 
 BROKEN = {
@@ -68,6 +73,18 @@ def test_agents_are_listed(tmp_path):
     result = run("--rules", write(tmp_path, agents_DOT_yaml=f"agents: [{entry}]\n"))
     assert result.exit_code == 0
     assert "agent\tcoder\tlow, development, a" in result.stdout
+
+
+def test_what_is_hardly_meant_is_a_warning(tmp_path):
+    policy = '@id("a") permit (principal, action, resource) when { false };'
+    result = run("--rules", write(tmp_path, policies__a_DOT_cedar=policy))
+    assert result.exit_code == 0
+    assert (
+        "warning\tpolicies/a.cedar:1\ta: can never match: a condition is never true"
+        in result.stdout.splitlines()
+    )
+    assert "warning\tpolicies/a.cedar:1\ta: nobody answers for this permit" in result.stdout
+    assert "2 warnings" in result.stderr
 
 
 NAMED = "authenticate: [{method: oidc, issuer: github, subject: s}]"

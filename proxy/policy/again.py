@@ -1,0 +1,169 @@
+"""A recorded decision taken again, from the log alone: the same rule set, the same input, the same engine.
+
+``MATCH`` means: (1) the rule set is the one that the record names, by its digest; (2) the engine is the one
+that decided; (3) every input has the digest that the record gives it, and is about what the record is about;
+(4) the engine, given all that, says what the record says: the rules that spoke, the errors, the hold; (5) the
+effect is one that these rulings have. What cannot be checked is ``UNREPLAYABLE``, never a match.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256
+from typing import NamedTuple
+
+import cedarpy
+import orjson
+
+from proxy.credential.placeholder import redact
+from proxy.policy.bundle import digest
+from proxy.policy.cedar import ENGINE, POLICIES_FILE, SCHEMA_FILE
+from proxy.policy.document import canonical
+from proxy.policy.recorded import OF_RULES, Object, RecordedCall, Said, obj
+from proxy.policy.verdict import Effect, Verdict, judge
+
+_ASKED = OF_RULES - {"service_not_granted"} | {"approval_required", "approval_denied", "approvals_full"}
+
+
+class Class(StrEnum):
+    """What taking a decision again came to."""
+
+    MATCH = "MATCH"
+    MISMATCH = "MISMATCH"
+    UNREPLAYABLE = "UNREPLAYABLE"
+
+
+class Judged(NamedTuple):
+    """The class, and why it is not MATCH."""
+
+    kind: Class
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Opened:
+    """A stored rule set, ready to be evaluated."""
+
+    policies: cedarpy.PolicySet
+    schema: cedarpy.Schema
+
+
+def open_bundle(files: Mapping[str, bytes] | None, named: str) -> Opened | Judged:
+    """(1): the rule set with the digest ``named``; ``files`` None: it is not kept beside the log."""
+    if files is None:
+        return Judged(Class.UNREPLAYABLE, f"the rule set {named[:12]} is not kept beside the log")
+    try:
+        found = digest(files)
+    except ValueError as error:
+        return Judged(Class.UNREPLAYABLE, f"the rule set {named[:12]} cannot be read: {error}")
+    if found != named:
+        return Judged(
+            Class.UNREPLAYABLE, f"what is kept as the rule set {named[:12]} is another: {found[:12]}"
+        )
+    if POLICIES_FILE not in files or SCHEMA_FILE not in files:
+        return Judged(Class.UNREPLAYABLE, f"the rule set {named[:12]} has no policies or no schema")
+    try:
+        policies = cedarpy.PolicySet.from_json_str(files[POLICIES_FILE].decode("utf-8"))
+        schema = cedarpy.Schema.from_str(files[SCHEMA_FILE].decode("utf-8"))
+    except ValueError as error:
+        return Judged(Class.UNREPLAYABLE, f"the rule set {named[:12]} cannot be read: {_line(error)}")
+    return Opened(policies, schema)
+
+
+def again(call: RecordedCall, bundle: Opened | Judged) -> Judged:
+    """(2) to (5). Never raises."""
+    if call.observed:
+        return _observed(call)
+    if isinstance(bundle, Judged):
+        return bundle
+    if call.engine != ENGINE:
+        return Judged(Class.UNREPLAYABLE, f"decided by {call.engine or 'nobody known'}, and this is {ENGINE}")
+    effects = []
+    for link in call.links:
+        for said in link.rulings:
+            wrong = _about(call, said)
+            if wrong is not None:
+                return wrong
+            try:
+                verdict = _evaluate(said, bundle)
+            except (ValueError, KeyError, TypeError) as error:
+                return Judged(Class.MISMATCH, f"the input cannot be evaluated: {_line(error)}")
+            wrong = _compare(said, verdict)
+            if wrong is not None:
+                return wrong
+            effects.append(verdict.effect)
+    return _effect(call, effects)
+
+
+def _line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _observed(call: RecordedCall) -> Judged:
+    """Without rules everything is allowed: there is nothing to evaluate, and the inputs have to be whole."""
+    for said in call.caller.rulings:
+        wrong = _about(call, said)
+        if wrong is not None:
+            return wrong
+    return Judged(Class.MATCH) if call.effect == "allow" or call.code not in _ASKED else _refused()
+
+
+def _about(call: RecordedCall, said: Said) -> Judged | None:
+    """(3): the input is whole, and is about this agent, this action and this place."""
+    if not said.input or "context" not in said.input:
+        return Judged(Class.UNREPLAYABLE, "the record does not hold the input; it was too long for it")
+    if sha256(said.document).hexdigest() != said.input_sha256:
+        return Judged(Class.MISMATCH, "the input is not the one whose digest stands beside it")
+    named = {name: obj(said.input.get(name)).get("id") for name in ("principal", "action", "resource")}
+    origin = call.url.removesuffix(call.path)
+    if named["principal"] != said.agent or named["action"] != said.action:
+        return Judged(Class.MISMATCH, "the input is about another agent or action than the record")
+    if named["resource"] not in (origin, call.url):  # until 0.3 the path was part of it
+        return Judged(Class.MISMATCH, "the input is about another place than the record")
+    if obj(said.context.get("request")).get("method", call.method) != call.method:
+        return Judged(Class.MISMATCH, "the input is about another method than the record")
+    return None
+
+
+def _evaluate(said: Said, bundle: Opened) -> Verdict:
+    """(4), as the engine did it: what is denied is asked again as if it were approved."""
+    context = dict(said.context)
+    verdict = _ask(said, context, bundle)
+    if verdict.effect is Effect.DENY and not verdict.errors and context.get("approved") is False:
+        second = _ask(said, context | {"approved": True}, bundle)
+        if second.effect is Effect.ALLOW:
+            return Verdict(Effect.HOLD, second.rules, ())
+    return verdict
+
+
+def _ask(said: Said, context: Object, bundle: Opened) -> Verdict:
+    entities = cedarpy.Entities.from_json_str(
+        canonical(said.input["entities"]).decode("utf-8"), bundle.schema
+    )
+    request = {name: said.input[name] for name in ("principal", "action", "resource")}
+    request["context"] = orjson.dumps(context).decode("utf-8")
+    return judge(cedarpy.is_authorized(request, bundle.policies, entities, bundle.schema))
+
+
+def _compare(said: Said, verdict: Verdict) -> Judged | None:
+    held = verdict.effect is Effect.HOLD
+    if set(verdict.rules) != set(said.rules) or held != (said.effect == "hold"):
+        now = ", ".join(verdict.rules) or "no rule"
+        was = ", ".join(said.rules) or "no rule"
+        return Judged(Class.MISMATCH, f"{now} {'would have it held' if held else 'spoke'}; recorded is {was}")
+    if set(verdict.errors) != {redact(error) for error in said.errors}:
+        return Judged(Class.MISMATCH, "the errors are others than those recorded")
+    return None
+
+
+def _effect(call: RecordedCall, effects: list[Effect]) -> Judged:
+    """(5): an allow has nothing but allows; a refusal by rules has something else."""
+    allowed = all(effect is Effect.ALLOW for effect in effects)
+    if call.effect == "allow" and not allowed:
+        return Judged(Class.MISMATCH, "it was allowed, and the rules refuse it")
+    spent = call.code == "rate_limited" and allowed  # another call took the last of it meanwhile
+    return _refused() if call.code in _ASKED and allowed and not spent else Judged(Class.MATCH)
+
+
+def _refused() -> Judged:
+    return Judged(Class.MISMATCH, "it was refused by rules, and the rules allow it")
