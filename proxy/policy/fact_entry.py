@@ -29,6 +29,8 @@ def _check(value: str) -> str:
 
 
 def _check_fact(value: str) -> str:
+    if not value.isascii():  # it becomes a name in records, and those are ASCII: sorted alike by everybody
+        raise ValueError("the name of a fact is ASCII, because records hold it")
     _check(value.removesuffix("?"))
     return value
 

@@ -24,7 +24,7 @@ _KNOWN = {
     Dialect.ANTHROPIC: ("model", "stream", "tools", "mcp_servers", *_LIMITS[Dialect.ANTHROPIC]),
 }
 _CALLED = ("function", "custom", None)  # types of tools that the caller runs: their own names say more
-_MAX_LONG = 2**63 - 1
+_MAX_LIMIT = 2**53 - 1  # as every number in a record: JSON readers round larger ones (RFC 7493, 2.2)
 
 
 def facts(dialect: Dialect, document: Json) -> dict[str, Json] | Refusal:
@@ -62,8 +62,8 @@ def _limit(document: Mapping[str, Json], names: tuple[str, ...]) -> int | Refusa
         value = document.get(name)
         if value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_LONG:
-            return _refuse(f"{name} must be a whole number that is not negative")
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_LIMIT:
+            return _refuse(f"{name} must be a whole number that is not negative, of at most 53 bits")
         found[name] = value
     if len(set(found.values())) > 1:
         return _refuse(f"{' and '.join(found)} contradict each other; send one of them")

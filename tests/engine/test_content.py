@@ -78,6 +78,26 @@ async def test_what_can_be_read_in_two_ways_is_refused(tmp_path, body, kind, hea
         assert [record.effect for record in w.decisions] == ["deny"]
 
 
+async def test_a_number_that_no_record_can_hold_is_refused_and_every_record_can_be_read(tmp_path):
+    chat = {"method": "POST", "path": "/chat", "group": "write", "llm": "openai"}
+    modest = (
+        '@id("modest") permit(principal, action == Action::"api.chat", resource)'
+        f" when {{ context.facts.llm.max_tokens <= {2**63 - 1} }};"
+    )
+
+    def model(up: Upstream):
+        return [demo_rules.service("api", *up.hosts, ports=[up.port], operations={"chat": chat})]
+
+    async with world(tmp_path, services=model, policies=[modest]) as w:
+        for limit, status in ((2**53 - 1, 200), (2**53, 400), (2**63 - 2, 400)):
+            body = b'{"model": "m", "max_tokens": %d}' % limit
+            answer = await w.call(
+                "/chat", method="POST", headers=["Content-Type: application/json"], body=body
+            )
+            assert answer.status == status, answer
+        assert [record.code for record in w.decisions] == ["", "ambiguous_input", "ambiguous_input"]
+
+
 async def test_chunks_are_put_together_and_sent_on_with_their_trailers(tmp_path):
     async with world(tmp_path, **rules()) as w, w.tunnel() as client:
         head = (

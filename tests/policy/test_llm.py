@@ -90,6 +90,7 @@ def test_what_a_request_asks_for(dialect, document, expected):
         ({"model": "m", "max_tokens": 5.0}, "max_tokens"),
         ({"model": "m", "max_tokens": True}, "max_tokens"),
         ({"model": "m", "max_tokens": -1}, "max_tokens"),
+        ({"model": "m", "max_tokens": 2**53}, "53 bits"),
         ({"model": "m", "max_tokens": 2**63}, "max_tokens"),
         ({"model": "m", "max_tokens": 5, "max_completion_tokens": 6}, "contradict"),
         ({"model": "m", "tools": {}}, "tools"),

@@ -107,6 +107,7 @@ REST = "group: read, method: GET, path: /"
         (f"{{{REST}, when: {{query: {{'a..b': c}}}}}}", "no name of a field"),
         (f"{{{REST}, facts: {{body: {{'a\"': long}}}}}}", "no name of a field"),
         (f"{{{REST}, facts: {{body: {{'?': long}}}}}}", "no name of a field"),
+        (f"{{{REST}, facts: {{body: {{'größe?': long}}}}}}", "the name of a fact is ASCII"),
         (f"{{{REST}, facts: {{body: {{{'a.' * 8}a: long}}}}}}", "nested more than 8 deep"),
         (f"{{{REST}, facts: {{body: {{a: float}}}}}}", "a.facts.body.a: string, long, bool or [string]"),
         (f"{{{REST}, facts: {{body: {{a: [long]}}}}}}", "a.facts.body.a: string, long, bool or [string]"),
