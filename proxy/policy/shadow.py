@@ -1,4 +1,4 @@
-"""A second rule set that decides every call too and enforces nothing (Cedar's advice for a change of rules).
+"""A second rule set that decides every call too and enforces nothing: how a change is tried on real calls.
 
 What it would have said is noted where effect, code or rules differ. Nothing that fails here changes what
 is enforced: the shadow then says ``policy_error``, and that is a difference.
@@ -13,10 +13,11 @@ about, in this order,
    built-in one for what nobody has named.
 
 Of the facts that were read the shadow is given exactly what its own rules read and its own catalogue
-declares. A fact that only the shadow's catalogue declares was never read: if a rule depends on it, the
-shadow says ``policy_error`` for such calls. Of budgets it is given those that it declares itself, with what
-is counted under the same name; one that is not counted yet has used nothing. Agents are those that are
-enforced, with their environments, tiers and owners there.
+declares. What was not read (a fact that only the shadow's catalogue declares, content that is too long or
+that the shadow alone wants and nobody announced the length of) no rule can depend on: for such calls the
+shadow says ``policy_error``. Of budgets it is given those that it declares itself, with what is counted
+under the same name; one that is not counted yet has used nothing. Agents are those that are enforced, with
+their environments, tiers and owners there.
 """
 
 from collections.abc import Mapping
@@ -89,7 +90,7 @@ class ShadowPdp:
         if one is None or other is None:
             return one is other
         known = self._alike.get(one.name)
-        if known is None:  # an origin of one name may be another's there, but names are looked at as well
+        if known is None:  # to compare them takes longer than to decide
             known = self._alike[one.name] = one == other
         return known and one.name == other.name
 
@@ -97,7 +98,7 @@ class ShadowPdp:
         act, service = question.act, site.service
         if alike:
             return _given(act, site.needs.facts, None)
-        if _is_rest(service, act.operation, question.target.path.text):
+        if service is None or service.protocol_at(question.target.path.text) is Protocol.REST:
             found = _reclassified(question, site)
             if found is not None:
                 return found
@@ -135,12 +136,6 @@ def _told(ruling: Ruling) -> tuple[str, str | None, tuple[str, ...]]:
 
 
 # -- which operation --
-
-
-def _is_rest(service: Service | None, operation: Operation, path: str) -> bool:
-    if service is None:
-        return True
-    return operation.selector is None and service.protocol_at(path) is Protocol.REST
 
 
 def _reclassified(question: Question, site: Site) -> Act | None:
