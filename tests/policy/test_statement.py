@@ -6,7 +6,7 @@ TEXT = """\
 
 @id("one") @reason("say \\"no\\"; // not a comment")
 permit (principal, action, resource)
-when { resource.path == "a;b" };  // trailing; comment
+when { context.request.path == "a;b" };  // trailing; comment
 @id("two") forbid (principal == Agent::"coder", action, resource in Host::"a.example.org") when { principal in Tier::"low" };
 // the end
 """
