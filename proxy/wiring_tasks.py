@@ -169,7 +169,7 @@ def bound_services(services: Iterable[Service], environment: str) -> list[Servic
 
 def _agent(registry: Registry, agent_id: str) -> Agent | Problem:
     if len(registry) == 0:
-        words = "no agent is registered, so nobody may call; add one, rules/README.md shows how"
+        words = "no agent is registered, so nobody may call; add one, rules/IDENTITY.md shows how"
         return Problem(AGENTS_FILE, None, words)
     if not agent_id:
         sole = registry.sole()

@@ -19,8 +19,9 @@ from proxy.settings import IssuerSettings, Settings
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-RULES = (ROOT / "rules" / "README.md").read_text()
-WAYS = RULES.partition("## Ways to prove who is calling\n")[2].partition("\n## ")[0]
+RULES = "\n".join((ROOT / "rules" / name).read_text() for name in ("README.md", "IDENTITY.md", "CODES.md"))
+IDENTITY = (ROOT / "rules" / "IDENTITY.md").read_text()
+WAYS = IDENTITY.partition("## Ways to prove who is calling\n")[2].partition("\n## ")[0]
 KUBERNETES = WAYS.partition("### Kubernetes\n")[2].partition("\n### ")[0]
 ACTIONS = WAYS.partition("### GitHub Actions\n")[2].partition("\n### ")[0]
 COMMAND = typer.main.get_command(app)
@@ -57,7 +58,7 @@ def issuers(text: str) -> list[IssuerSettings]:
 
 
 def test_every_example_says_which_file_it_is() -> None:
-    known = ("gatepass.yaml", "agents.yaml", "services/", "compose.yaml", "pod.yaml", ".github/workflows/")
+    known = ("gatepass.yaml", "agents.yaml", "services/", "cases/", "compose.yaml", "pod.yaml", ".github/workflows/")
     for example in [*blocks(README, "yaml"), *blocks(RULES, "yaml")]:
         assert example.startswith(tuple(f"# {name}" for name in known)), example
 
@@ -181,4 +182,6 @@ def test_every_command_and_option_exists(words: list[str]) -> None:
 
 
 def test_a_new_configuration_comes_with_the_same_words() -> None:
-    assert dict(templates())["rules/README.md"].decode() == RULES
+    written = dict(templates())
+    for name in ("README.md", "IDENTITY.md", "CODES.md"):
+        assert written[f"rules/{name}"] == (ROOT / "rules" / name).read_bytes()

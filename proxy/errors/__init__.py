@@ -1,7 +1,7 @@
 """Why a call is refused: the closed list of reason codes, whose fault each one is, and what to do next.
 
 A refusal is a value, never an exception with prose. Words for people are rendered at the edge from
-this table (``application/problem+json``, RFC 9457; ``Proxy-Status``, RFC 9209). ``rules/README.md``
+this table (``application/problem+json``, RFC 9457; ``Proxy-Status``, RFC 9209). ``rules/CODES.md``
 documents every code; a test compares the two.
 """
 

@@ -88,19 +88,19 @@ _READ: Mapping[str, Callable[[str], Obligations]] = {
     "max_response": lambda text: Obligations(max_response=_octets(text)),
     "require": lambda text: Obligations(interception=_interception(text)),
 }
-_KNOWN = ("id", *_WORDS, *_READ)
+KNOWN = ("id", *_WORDS, *_READ)
 
 
 def _unknown(name: str) -> str:
-    near = get_close_matches(name, _KNOWN, 1)
-    hint = f"did you mean @{near[0]}?" if near else f"known are {', '.join(_KNOWN)}"
+    near = get_close_matches(name, KNOWN, 1)
+    hint = f"did you mean @{near[0]}?" if near else f"known are {', '.join(KNOWN)}"
     return f"the annotation @{name} is not known; {hint}"
 
 
 def _wrong(texts: Mapping[str, str], effect: str) -> str | None:
     """What is wrong with the annotations as a whole, or with their words."""
     for name in texts:
-        if name not in _KNOWN:
+        if name not in KNOWN:
             return _unknown(name)
         if name in _READ and effect != "permit":
             return f"@{name} stands at a {effect}: only what is permitted can be obliged to something"

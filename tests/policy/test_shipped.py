@@ -3,22 +3,18 @@
 import re
 from pathlib import Path
 
-from proxy.errors import MEANING, Code
-from proxy.identity.gaps import gaps, issuers_named, unknown_services
-from proxy.identity.principal import Method
+from proxy.errors import Code
+from proxy.identity.gaps import unknown_services
 from proxy.identity.registry import Registry, parse_agents
 from proxy.identity.ways import DEFAULT_WAYS
-from proxy.policy import builtin
 from proxy.policy.cedar import RuleSet, load_rules
 from proxy.policy.decision import Allow, Deny
 from proxy.policy.schema import schema_text
 from proxy.problems import load_yaml
-from proxy.wiring_rules import Rules, load
-from tests.policy.worlds import CODER, ask, task
+from tests.policy.worlds import ask, task
 
 RULES = Path(__file__).parents[2] / "rules"
 TEMPLATES = Path(__file__).parents[2] / "proxy" / "cli" / "templates" / "rules"
-README = (RULES / "README.md").read_text()
 DEFAULT = "policies/default.cedar"
 
 
@@ -72,53 +68,6 @@ def test_the_commented_agent_reads_once_uncommented():
     assert [agent.id for agent in agents] == ["coder"]
     assert agents.ways("coder") == DEFAULT_WAYS
     assert unknown_services(agents, {"github", "pypi"}) == []
-
-
-def test_the_examples_of_the_readme_load_together():
-    before, _, after = README.partition("\n## Ways to prove who is calling\n")
-    rules = before + after.partition("\n## Services\n")[2]
-    blocks = re.findall(r"```(?:yaml|cedar)\n(?:#|//) (\S+)\n(.*?)```", rules, re.DOTALL)
-    files = {name: text.encode() for name, text in blocks}
-    assert sorted(files) == ["agents.yaml", "policies/tickets.cedar", "services/tickets.yaml"]
-    agents = parse_agents(files["agents.yaml"], "agents.yaml")
-    assert isinstance(agents, Registry)
-    loaded = load_rules(files, agents)
-    assert isinstance(loaded, RuleSet), [str(problem) for problem in loaded]
-    reading = ask(
-        "GET", "https://eu.tickets.example.org/v1/tickets", of=task(scopes=("tickets",)), within=loaded
-    )
-    assert loaded.decide(reading).decision == Allow(("tickets.read",))
-    replying = ask(
-        "PUT",
-        "https://tickets.example.org/v1/tickets/7/replies",
-        of=task(behalf="ada@example.org"),
-        within=loaded,
-    )
-    assert loaded.decide(replying).decision == Allow(("tickets.reply",))
-    assert (
-        loaded.decide(ask("POST", "https://x.example.org/", within=loaded)).decision.refusal.rule
-        == "uncatalogued.read_only"
-    )
-    assert agents.get(CODER.id) is not None
-    whole = load(files)
-    assert isinstance(whole, Rules), [str(problem) for problem in whole]
-    assert list(issuers_named(agents)) == ["github"]
-    assert gaps(agents) == []
-    assert {way.method for way in agents.ways(CODER.id)} == set(Method)
-
-
-def test_the_readme_documents_every_reason_code_and_no_other():
-    rows = re.findall(r"^\| `([a-z0-9_]+)` \| (\d{3}) \| (.*?) \| (.*) \|$", README, re.MULTILINE)
-    assert rows == [(code, str(entry.status), entry.title, entry.advice) for code, entry in MEANING.items()]
-    assert set(MEANING) == set(Code)
-
-
-def test_the_readme_names_every_builtin_rule_and_attribute():
-    for name in re.findall(r'@id\("(.*?)"\)', builtin.POLICIES.decode()):
-        assert f"`{name}`" in README
-    schema = (RULES / "schema.cedarschema").read_text()
-    for attribute in re.findall(r"^  (\w+): ", schema, re.MULTILINE):
-        assert f"`{attribute}`" in README or f".{attribute}`" in README or f"`context.{attribute}`" in README
 
 
 def test_the_shipped_services_are_plain_yaml():
