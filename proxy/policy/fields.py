@@ -11,7 +11,7 @@ would those who read it in a record.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from proxy.errors import Code, Refusal
@@ -97,7 +97,7 @@ def _level(fields: Sequence[FactField], depth: int, document: Json) -> Facts | R
     members: dict[str, list[FactField]] = {}
     for field in fields:
         members.setdefault(field.path[depth], []).append(field)
-    strange = lookalike(document, members)
+    strange = lookalike(document, members) or _flat(document, [field.path[depth:] for field in fields])
     if strange is not None:
         return strange
     facts: Facts = {}
@@ -117,6 +117,18 @@ def _level(fields: Sequence[FactField], depth: int, document: Json) -> Facts | R
         else:
             return _wrong(below[0])
     return facts
+
+
+def _flat(names: Iterable[str], paths: Iterable[Sequence[str]]) -> Refusal | None:
+    """Refuse ``"a.b"`` where ``b`` is declared as a member of ``a``: Elasticsearch, for one, takes it for that."""
+    nested = {
+        ".".join(path[:length]).casefold()
+        for path in paths
+        if len(path) > 1
+        for length in range(2, len(path) + 1)
+    }
+    name = next((name for name in names if name.casefold() in nested), None) if nested else None
+    return None if name is None else _refuse(f"{name} can be taken for an object with members; send that")
 
 
 def _fits(kind: FactType, value: Json) -> bool:
@@ -171,7 +183,7 @@ def _follow(path: Sequence[str], document: Json) -> tuple[Json, ...] | Refusal:
             return ()
         if not isinstance(value, dict):
             return _refuse(f"what should hold {'.'.join(path)} is no JSON object")
-        strange = lookalike(value, (part,))
+        strange = lookalike(value, (part,)) or _flat(value, (path[index:],))
         if strange is not None:
             return strange
         if part not in value:

@@ -68,6 +68,8 @@ def test_what_is_optional_may_be_absent_or_null():
         ({"user": {"Login": "ada"}}, "Login"),
         ({"Title": "u"}, "Title"),
         ({"title[]": "u"}, "title[]"),
+        ({"user.login": "root"}, "user.login"),
+        ({"User.Login": "root"}, "User.Login"),
     ],
 )
 def test_another_type_or_a_lookalike_is_refused_by_name(change, name):
@@ -115,6 +117,10 @@ def test_pairs_are_read_as_they_are_declared():
         ("title[0]", "x"),
         ("labels[]", "x"),
         ("user_login", "x"),
+        ("user[login]", "x"),
+        ("user[login][]", "x"),
+        ("User[login]", "x"),
+        ("user[login", "x"),
     ],
 )
 def test_a_pair_that_can_be_read_otherwise_is_refused(pair):
@@ -215,6 +221,8 @@ def test_conditions_on_documents(conditions, document, holds):
         {"a": {"B": "x"}},
         {"A": {"b": "x"}},
         {"a": {"b": "y", "B": "x"}},
+        {"a.b": "x"},
+        {"A.b": "x", "a": {"b": "y"}},
         [],
         None,
         "a",
