@@ -42,8 +42,9 @@ class Judged(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Opened:
-    """A stored rule set, ready to be evaluated."""
+    """A stored rule set with this digest, ready to be evaluated."""
 
+    sha256: str
     policies: cedarpy.PolicySet
     schema: cedarpy.Schema
 
@@ -67,7 +68,7 @@ def open_bundle(files: Mapping[str, bytes] | None, named: str) -> Opened | Judge
         schema = cedarpy.Schema.from_str(files[SCHEMA_FILE].decode("utf-8"))
     except ValueError as error:
         return Judged(Class.UNREPLAYABLE, f"the rule set {named[:12]} cannot be read: {_line(error)}")
-    return Opened(policies, schema)
+    return Opened(found, policies, schema)
 
 
 def again(call: RecordedCall, bundle: Opened | Judged) -> Judged:
@@ -76,6 +77,8 @@ def again(call: RecordedCall, bundle: Opened | Judged) -> Judged:
         return _observed(call)
     if isinstance(bundle, Judged):
         return bundle
+    if call.ruleset_sha256 != bundle.sha256:
+        return Judged(Class.UNREPLAYABLE, f"it names another rule set: {call.ruleset_sha256[:12]}")
     if call.engine != ENGINE:
         return Judged(Class.UNREPLAYABLE, f"decided by {call.engine or 'nobody known'}, and this is {ENGINE}")
     effects = []
@@ -161,6 +164,8 @@ def _effect(call: RecordedCall, effects: list[Effect]) -> Judged:
     allowed = all(effect is Effect.ALLOW for effect in effects)
     if call.effect == "allow" and not allowed:
         return Judged(Class.MISMATCH, "it was allowed, and the rules refuse it")
+    if (call.effect == "allow") != (not call.code):
+        return Judged(Class.MISMATCH, "a refusal has a reason code, and nothing else has one")
     spent = call.code == "rate_limited" and allowed  # another call took the last of it meanwhile
     return _refused() if call.code in _ASKED and allowed and not spent else Judged(Class.MATCH)
 

@@ -84,12 +84,14 @@ def _candidate(one: _Call) -> Candidate | Lacking:
 
 
 def _alike(one: Service | None, other: Service) -> bool:
-    """Whether both read a call alike, so that it is the same operation by both."""
-    if one is None:
-        return False
-    return (one.name, one.protocol, one.endpoints, one.operations, one.persisted_queries) == (
-        *(other.name, other.protocol, other.endpoints, other.operations, other.persisted_queries),
-    )
+    """Whether both read a call alike, so that it is the operation of the same name by both."""
+    return one is not None and _shape(one) == _shape(other)
+
+
+def _shape(service: Service) -> tuple[object, ...]:
+    """Everything that decides which operation a call is."""
+    named = [(each.id, each.methods, each.template, each.selector, each.when) for each in service.operations]
+    return service.name, service.protocol, service.endpoints, service.persisted_queries, named
 
 
 def _named(service: Service, action: str) -> Operation | None:

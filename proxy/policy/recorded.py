@@ -124,7 +124,8 @@ class RecordedCall:
     def url(self) -> str:
         """Where it went, without query."""
         usual = {"http": 80, "https": 443}.get(self.scheme)
-        return f"{self.scheme}://{self.host}{'' if self.port == usual else f':{self.port}'}{self.path}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}{'' if self.port == usual else f':{self.port}'}{self.path}"
 
 
 def obj(value: Json) -> Object:
