@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from proxy.audit.canonical import Json
+from proxy.identity.gaps import unknown_issuers
 from proxy.policy.bundle import digest
 from proxy.policy.cedar import RuleSet
 from proxy.problems import Problem
@@ -173,6 +174,8 @@ class Reloader:
         if content == known:
             return None
         found = load(files.rules, files.signed)
+        if isinstance(found, Rules) and self._source.issuers is not None:
+            found = unknown_issuers(found.registry, self._source.issuers) or found
         if isinstance(found, list):
             return Refused(content, found)
         assert found.ruleset is not None, "there are files"

@@ -59,14 +59,20 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where rules come from. ``signer`` must have signed them; those in the shadow need no signature."""
+    """Where rules come from. ``signer`` must have signed them; those in the shadow need no signature.
+
+    ``issuers`` are the names that ``agents.yaml`` may use when it changes; None is any.
+    """
 
     directory: Path
     shadow: Path | None = None
     signer: PublicKey | None = None
+    issuers: frozenset[str] | None = None
 
     @classmethod
-    def of(cls, directory: Path, settings: PolicySettings) -> "Source | Problem":
+    def of(
+        cls, directory: Path, settings: PolicySettings, issuers: Iterable[str] | None = None
+    ) -> "Source | Problem":
         """The source that settings describe, or what is wrong with them."""
         signer = None if settings.signer is None else parse_public_key(settings.signer)
         if isinstance(signer, str):
@@ -76,7 +82,8 @@ class Source:
                 "policy.shadow: nothing would be compared, because policy.engine decides; remove one of them"
             )
             return Problem("gatepass.yaml", None, words)
-        return cls(directory, None if settings.shadow is None else Path(settings.shadow), signer)
+        shadow = None if settings.shadow is None else Path(settings.shadow)
+        return cls(directory, shadow, signer, None if issuers is None else frozenset(issuers))
 
 
 @dataclass(frozen=True, slots=True)

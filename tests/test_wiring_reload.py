@@ -61,8 +61,8 @@ class Scene:
 
 
 @contextlib.asynccontextmanager
-async def following(tmp_path, *, every=EVERY, shadow=None, signer=None, **written):
-    source = Source(write_rules(tmp_path / "rules", **written), shadow, signer)
+async def following(tmp_path, *, every=EVERY, shadow=None, signer=None, issuers=None, **written):
+    source = Source(write_rules(tmp_path / "rules", **written), shadow, signer, issuers)
     if signer is not None:
         sign_rules(source.directory)
     files = read(source)
@@ -177,6 +177,16 @@ async def test_each_bad_content_is_told_and_a_good_one_is_taken_in_between(tmp_p
         await scene.until(lambda: scene.sha256 != before)
         write_policy(scene.source.directory, BAD["half a file"])
         await scene.until(lambda: len(scene.alarms) == 3)
+
+
+async def test_an_agent_of_an_issuer_that_is_not_configured_is_not_taken(tmp_path):
+    entry = {**agent("other"), "authenticate": [{"method": "oidc", "issuer": "corp", "subject": "a"}]}
+    async with following(tmp_path, issuers=frozenset({"ci"})) as scene:
+        current = scene.book.current
+        write_rules(scene.source.directory, agents=[agent(), entry])
+        await scene.until(lambda: scene.alarms)
+        assert "corp" in scene.alarms[0]
+        assert scene.book.current is current
 
 
 async def test_many_problems_are_told_in_bounds(tmp_path):

@@ -12,4 +12,6 @@ def source_of(config: Config) -> Source | Problem | None:
     """The directories and the signer; None if there is no directory of rules."""
     if config.rules is None:
         return None
-    return Source.of(config.rules.absolute(), config.settings.policy)
+    settings = config.settings
+    issuers = (issuer.name for issuer in settings.identity.issuers)
+    return Source.of(config.rules.absolute(), settings.policy, issuers)
