@@ -9,12 +9,19 @@ from pydantic import BaseModel
 
 from proxy.cli.app import invoke
 from proxy.cli.config import Config, load_config
-from proxy.cli.init import templates
+from proxy.cli.init import USUAL, chosen, family, templates
+from proxy.identity.registry import Registry
+from proxy.policy.case_file import parse_cases
+from proxy.policy.cases import run
+from proxy.policy.cedar import RuleSet, load_rules
+from proxy.policy.schema import schema_text
 from proxy.problems import LoadedYaml, load_yaml
 from proxy.settings import IssuerSettings, ListenTls, Operator, Settings, TrustDomain
+from proxy.store.rule_files import rules_of
 from tests.cli.conftest import ROOT
 
 TEMPLATES = dict(templates())
+WRITTEN = chosen(TEMPLATES, USUAL)
 
 
 def names(model: type[BaseModel], value: object, path: str = ""):
@@ -88,9 +95,9 @@ def test_the_rules_are_the_repository_s():
 async def test_a_first_day(gatepass, tmp_path):
     done = await gatepass("init")
     assert done.status == 0
-    assert done.out.splitlines() == list(TEMPLATES)
+    assert done.out.splitlines() == list(WRITTEN)
     assert "register your agent" in done.err
-    assert {name: (tmp_path / name).read_bytes() for name in TEMPLATES} == TEMPLATES
+    assert {name: (tmp_path / name).read_bytes() for name in WRITTEN} == WRITTEN
     assert (await gatepass("policy", "check")).status == 0
     early = await gatepass("run", "--", "true")
     assert (early.status, len(early.lines)) == (2, 1)
@@ -98,6 +105,39 @@ async def test_a_first_day(gatepass, tmp_path):
     example = (tmp_path / "rules" / "agents.yaml").read_text().split("agents: []\n")[1]
     (tmp_path / "rules" / "agents.yaml").write_text(re.sub("^# ?", "", example, flags=re.MULTILINE))
     assert (await gatepass("run", "--", "true")).status == 0
+
+
+def test_families():
+    assert {family(name) for name in TEMPLATES} == {None, *USUAL, "aws", "google", "mcp", "slack"}
+    assert {family(name) for name in WRITTEN} == {None, *USUAL}
+    assert family("rules/services/aws-s3-path.yaml") == family("rules/policies/aws.cedar") == "aws"
+    assert family("rules/cases/default.yaml") is family("gatepass.yaml") is None
+    assert chosen(TEMPLATES, {found for found in map(family, TEMPLATES) if found}) == TEMPLATES
+
+
+@pytest.mark.parametrize("one", [None, *sorted(found for found in set(map(family, TEMPLATES)) if found)])
+def test_every_family_loads_and_passes_its_cases_without_the_others(one):
+    kept = chosen(TEMPLATES, {one} - {None})
+    files = {name.removeprefix("rules/"): data for name, data in kept.items()}
+    rules = load_rules(rules_of(files), ())
+    assert isinstance(rules, RuleSet), [str(problem) for problem in rules]
+    assert schema_text(rules.catalogue.services).encode() == files["schema.cedarschema"]
+    known = [policy.id for policy in rules.policies]
+    for case in parse_cases(files.get(f"cases/{one}.yaml", b"cases: []"), "cases"):
+        assert run(case, rules, Registry.of(()), known).failures == (), case.name
+
+
+def test_more_families(tmp_path, capsys):
+    assert invoke(["init", str(tmp_path / "two"), "--with", "slack", "--with", "aws"]) == 0
+    listed = capsys.readouterr().out
+    assert "slack.cedar" in listed
+    assert "aws-s3.yaml" in listed
+    assert "google" not in listed
+    assert invoke(["init", str(tmp_path / "all"), "--with", "all", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["files"] == list(TEMPLATES)
+    assert invoke(["init", str(tmp_path / "none"), "--with", "teams"]) == 2
+    assert "there are only anthropic, aws, github, google, mcp" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
 
 
 def test_nothing_is_overwritten(tmp_path, capsys):
@@ -111,7 +151,7 @@ def test_nothing_is_overwritten(tmp_path, capsys):
 def test_json_and_a_directory_of_its_own(tmp_path, capsys):
     directory = tmp_path / "new" / "one"
     assert invoke(["init", str(directory), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"directory": str(directory), "files": list(TEMPLATES)}
+    assert json.loads(capsys.readouterr().out) == {"directory": str(directory), "files": list(WRITTEN)}
     loaded = load_config(directory / "gatepass.yaml")
     assert isinstance(loaded, Config)
     assert loaded.rules == directory / "rules"
