@@ -11,6 +11,7 @@ from proxy.errors import Refusal
 from proxy.http.message import Headers
 
 _MAX_HEADER_TEXT = 240
+_EXTENSIONS = ("code", "rule", "record", "retry", "retry_after")  # of the GraphQL error
 
 
 def printable(text: str) -> str:
@@ -40,7 +41,8 @@ def _facts(refusal: Refusal, record_id: str) -> str:
 def _body(refusal: Refusal, record_id: str, instance: str) -> bytes:
     meaning = refusal.meaning
     detail = printable(refusal.detail)
-    members: dict[str, str | int] = {
+    words = f"gatepass: {meaning.title}: {detail}"
+    members: dict[str, object] = {
         "type": f"urn:gatepass:problem:{refusal.code.value}",
         "title": meaning.title,
         "status": meaning.status,
@@ -49,7 +51,7 @@ def _body(refusal: Refusal, record_id: str, instance: str) -> bytes:
         "fault": meaning.fault.value,
         "record": printable(record_id),
         "retry": meaning.advice,
-        "error": f"gatepass: {meaning.title}: {detail}",  # what npm and many SDKs print
+        "error": words,  # what npm and many SDKs print
     }
     if refusal.rule is not None:
         members["rule"] = printable(refusal.rule)
@@ -57,6 +59,9 @@ def _body(refusal: Refusal, record_id: str, instance: str) -> bytes:
         members["retry_after"] = refusal.retry_after
     if instance:
         members["instance"] = printable(instance)
+    # What clients of GraphQL show of an answer, whatever its status is (GraphQL over HTTP, 6.4).
+    told = {name: members[name] for name in _EXTENSIONS if name in members}
+    members["errors"] = [{"message": words, "extensions": told}]
     return orjson.dumps(members)
 
 

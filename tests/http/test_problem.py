@@ -30,6 +30,17 @@ def test_the_answer_to_a_denied_call():
         "record": RECORD,
         "retry": MEANING[Code.POLICY_DENY].advice,
         "error": "gatepass: A rule forbids this call: DELETE is not for interns",
+        "errors": [
+            {
+                "message": "gatepass: A rule forbids this call: DELETE is not for interns",
+                "extensions": {
+                    "code": "policy_deny",
+                    "rule": "no-deletes",
+                    "record": RECORD,
+                    "retry": MEANING[Code.POLICY_DENY].advice,
+                },
+            }
+        ],
         "instance": f"urn:gatepass:record:{RECORD}",
     }
     assert headers == (
