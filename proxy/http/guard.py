@@ -20,7 +20,7 @@ from proxy.http.answer import GuardedResponse, guard_response
 from proxy.http.framing import Index, content_length, index, members, wants_keep_alive
 from proxy.http.host import Origin
 from proxy.http.message import Chunked, Framing, Header, Headers, Length, NoBody, RequestHead
-from proxy.http.names import HOP_BY_HOP, METHOD_OVERRIDES, NO_TRAILER, PROTECTED, is_claim
+from proxy.http.names import HOP_BY_HOP, METHOD_OVERRIDES, NO_TRAILER, PROTECTED, dashed, is_claim
 
 __all__ = [
     "METHODS",
@@ -76,8 +76,10 @@ def _steering(method: str, fields: Index) -> Refusal | None:
     for name in _ONCE:
         if len(fields.get(name, ())) > 1:
             return Refusal(Code.HEADER_FORBIDDEN, f"more than one {name.decode('ascii')} header")
-    for name in METHOD_OVERRIDES & fields.keys():
-        if any(value.upper() != method.encode("ascii") for value in fields[name]):
+    for name in fields:
+        if dashed(name) in METHOD_OVERRIDES and any(
+            value.upper() != method.encode("ascii") for value in fields[name]
+        ):
             return Refusal(Code.HEADER_FORBIDDEN, "a header asks for another method than the request has")
     return None
 
@@ -209,4 +211,4 @@ def guard_trailers(trailers: Headers, *, max_headers: int = 100) -> tuple[Header
 
 
 def _is_no_trailer(name: bytes) -> bool:
-    return name in NO_TRAILER or is_claim(name)
+    return dashed(name) in NO_TRAILER or is_claim(name)

@@ -99,6 +99,12 @@ NO_TRAILER = (
 """A trailer must not say these: they route, frame, authenticate or decide, and come too late for that."""
 
 
+def dashed(name: bytes) -> bytes:
+    """What an API behind CGI or WSGI makes of a field's name: there X_A and X-A are the same field."""
+    return name.replace(b"_", b"-") if b"_" in name else name
+
+
 def is_claim(name: bytes) -> bool:
     """Whether the field ``name`` (in lower case) is one that only gatepass may speak."""
+    name = dashed(name)
     return name in CLAIMS or name.startswith(CLAIM_PREFIXES)

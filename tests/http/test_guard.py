@@ -171,6 +171,10 @@ def test_hop_by_hop_fields_end_here():
         b"Proxy-Foo",
         b"X-Real-IP",
         b"X-Original-URL",
+        b"X_Forwarded_For",
+        b"X-Forwarded_Host",
+        b"Proxy_Foo",
+        b"X_Real-IP",
     ],
 )
 def test_claims_of_an_agent_are_stripped_and_recorded(name):
@@ -188,6 +192,8 @@ def test_no_header_asks_for_another_method():
     assert refused((b"X-HTTP-Method-Override", b"DELETE")) is Code.HEADER_FORBIDDEN
     assert refused((b"X-Method-Override", b"POST"), (b"X-Method-Override", b"PUT")) is Code.HEADER_FORBIDDEN
     assert passed((b"X-HTTP-Method-Override", b"post")).stripped == ()
+    for name in (b"X_HTTP_Method_Override", b"x-http_method-override", b"X_Method_Override"):
+        assert refused((name, b"DELETE")) is Code.HEADER_FORBIDDEN  # behind CGI or WSGI it is the same
 
 
 def test_keep_alive():

@@ -18,5 +18,6 @@ def test_claims():
     assert is_claim(b"via")
     assert is_claim(b"proxy-anything")
     assert is_claim(b"x-forwarded-anything")
+    assert is_claim(b"x_forwarded-anything")
     assert not is_claim(b"authorization")
     assert not is_claim(b"x-forwarded")
