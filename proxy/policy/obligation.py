@@ -14,6 +14,8 @@ from decimal import Decimal
 
 from proxy.errors import Code, Refusal
 from proxy.http.message import Headers
+from proxy.http.names import dashed
+from proxy.policy.spelling import lookalike
 
 REDACTED = "[redacted]"
 _ANY = "*"
@@ -65,14 +67,17 @@ def combine(obligations: Iterable[Obligations]) -> Obligations:
 
 
 def apply_headers(obligations: Obligations, headers: Headers) -> Headers:
-    """The headers that may leave, in order: dropped ones are gone, redacted ones say ``[redacted]``."""
-    drop = {name.encode("ascii") for name in obligations.drop_headers}
-    redact = {name.encode("ascii") for name in obligations.redact_headers}
+    """The headers that may leave, in order: dropped ones are gone, redacted ones say ``[redacted]``.
+
+    ``X_Debug`` goes where ``x-debug`` does: many an API takes them for the same field.
+    """
+    drop = {dashed(name.encode("ascii")) for name in obligations.drop_headers}
+    redact = {dashed(name.encode("ascii")) for name in obligations.redact_headers}
     if not drop and not redact:
         return headers
-    kept = ((name, value) for name, value in headers if name.lower() not in drop)
+    kept = ((name, value) for name, value in headers if dashed(name.lower()) not in drop)
     return tuple(
-        (name, REDACTED.encode("ascii") if name.lower() in redact else value) for name, value in kept
+        (name, REDACTED.encode("ascii") if dashed(name.lower()) in redact else value) for name, value in kept
     )
 
 
@@ -105,6 +110,7 @@ def _edit(value: object, drop: list[Pointer], redact: list[Pointer]) -> object:
     if not drop and not redact:
         return value
     if isinstance(value, dict):
+        _unmistakable(value, [*drop, *redact])
         edited = ((key, _edit(item, _below(drop, key), _below(redact, key))) for key, item in value.items())
         return {key: item for key, item in edited if item is not _DROPPED}
     if isinstance(value, list):
@@ -118,6 +124,20 @@ def _edit(value: object, drop: list[Pointer], redact: list[Pointer]) -> object:
 
 def _below(pointers: list[Pointer], token: str) -> list[Pointer]:
     return [pointer[1:] for pointer in pointers if pointer and pointer[0] in (token, _ANY)]
+
+
+def _unmistakable(names: Iterable[str], pointers: list[Pointer]) -> None:
+    """Only exactly what a pointer names is found by it.
+
+    :raises ValueError: if a name could be taken for it by a lax reader: a case, ``a.b`` for b within a.
+    """
+    known = {pointer[0] for pointer in pointers if pointer[0] != _ANY}
+    nested = {
+        ".".join(pointer[:length]).casefold() for pointer in pointers for length in range(2, len(pointer) + 1)
+    }
+    refusal = lookalike(names, known)
+    if refusal is not None or any(name.casefold() in nested for name in names):
+        raise ValueError("a name can be taken for one that is dropped or redacted")
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -68,6 +68,16 @@ def test_headers_are_dropped_and_redacted_in_any_case():
     assert apply_headers(redact("/a"), HEADERS) is HEADERS
 
 
+def test_an_underscore_in_the_name_of_a_header_saves_it_from_nothing():
+    headers = ((b"X_Debug", b"yes"), (b"x-debug_more", b"no"), (b"X-A", b"1"), (b"X_a", b"2"))
+    duties = Obligations(drop_headers=frozenset({"x-debug"}), redact_headers=frozenset({"x_a"}))
+    assert apply_headers(duties, headers) == (
+        headers[1],
+        (b"X-A", b"[redacted]"),
+        (b"X_a", b"[redacted]"),
+    )
+
+
 # -- content --
 
 
@@ -105,10 +115,20 @@ def test_without_fields_the_content_is_let_be():
     "body",
     [b"text", b'{"a":1,"a":2}', b'{"b":{"a":1,"\\u0061":2}}', b"[NaN]", b"[Infinity]", b"[1e400]", b"[1] [2]",
      b"\xef\xbb\xbf{}", b"\xff", b'["\\ud800"]', b"[" * 100_000, b"[0.1000000000000000055511]", b"a=1",
-     b"[1e999999999999999999]", b"[" + b"1" * 5_000 + b"]"],
+     b"[1e999999999999999999]", b"[" + b"1" * 5_000 + b"]",
+     b'{"A":1}', b'{"a":1,"A":2}', b'{"a[]":1}', b'{"a ":1}', b'{"a\\u0000":1}'],
 )  # fmt: skip
 def test_what_has_no_single_reading_is_refused(body):
     refusal = apply_content(drop("/a"), body)
+    assert isinstance(refusal, Refusal)
+    assert refusal.code is Code.OBLIGATION_UNMET
+
+
+@pytest.mark.parametrize(
+    "body", [{"a.b": 1}, {"A.B": 1}, {"a": {"B": 1}}, {"x": 1, "a": [{}], "A": {}}, [{"b": 1}, {"B": 1}]]
+)
+def test_a_name_that_could_be_taken_for_one_that_goes_is_refused(body):
+    refusal = apply_content(drop("/a/b", "/*/b"), json.dumps(body).encode())
     assert isinstance(refusal, Refusal)
     assert refusal.code is Code.OBLIGATION_UNMET
 
