@@ -120,7 +120,7 @@ def _level(fields: Sequence[FactField], depth: int, document: Json) -> Facts | R
 
 
 def _flat(names: Iterable[str], paths: Iterable[Sequence[str]]) -> Refusal | None:
-    """Refuse ``"a.b"`` where ``b`` is declared as a member of ``a``: Elasticsearch, for one, takes it for that."""
+    """Refuse ``"a.b"`` where ``b`` is declared as a member of ``a``: Elasticsearch takes it for that."""
     nested = {
         ".".join(path[:length]).casefold()
         for path in paths
