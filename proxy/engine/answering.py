@@ -2,13 +2,17 @@
 
 An answer that has to be read and cannot be is not relayed: RESPONSE_UNREADABLE. What only has to be counted
 is never changed.
+
+Decided: a list of tools is looked for in answers of every media type, because clients written by hand read
+JSON and events whatever they are called. What is neither (an error page) passes.
 """
 
+import re
 from collections.abc import Callable
 
 from proxy.errors import Code, Refusal
 from proxy.http.answer import GuardedResponse
-from proxy.http.message import Length, NoBody, UntilClose, first, values
+from proxy.http.message import Framing, Length, NoBody, UntilClose, first, values
 from proxy.policy.content import Watch
 from proxy.policy.fact import Dialect
 from proxy.policy.llm_usage import UsageMeter
@@ -17,6 +21,9 @@ from proxy.policy.service_budget import Used
 
 MAX_LIST = 8 * 1_048_576  # octets of an answer that is read whole, and of one event
 _SUCCESS, _REDIRECT = 200, 300
+_EVENTS = b"text/event-stream"
+_JSON_LIKE = re.compile(rb"[\s\0\xef\xbb\xbf\xfe\xff]*[\[{]")
+_EVENT_LIKE = re.compile(rb"(?:^|[\r\n]|\xef\xbb\xbf)data *:")
 
 
 class Withheld(Exception):
@@ -44,12 +51,14 @@ class Answering:
         self._octets = 0
         self._filter: SseFilter | None = None
         self._meter: UsageMeter | None = None
+        self._begun = False
+        self._strict = False  # it says that it is JSON
         self.collects = False
         self.rewrites = False
 
     def begin(self, status: int, guarded: GuardedResponse) -> Refusal | None:
         """Look at the head of the final answer; a refusal is told instead of it."""
-        framing = guarded.framing
+        framing, self._begun = guarded.framing, True
         if isinstance(framing, NoBody):
             return None
         if self._cap is not None and isinstance(framing, Length) and framing.octets > self._cap:
@@ -65,16 +74,31 @@ class Answering:
             return None
         if coded:
             return Refusal(Code.RESPONSE_UNREADABLE, "the answer is compressed, though that was not accepted")
-        if kind == b"text/event-stream":
-            self._filter, self.rewrites = SseFilter(self._keep, MAX_LIST), True
-        elif kind == b"application/json" or kind.endswith(b"+json"):
-            self.collects = self.rewrites = True
-        return None
+        return self._read_as(
+            b", ".join(values(guarded.forward, b"content-type")).lower(), framing, self._keep
+        )
+
+    def _read_as(self, kinds: bytes, framing: Framing, keep: Callable[[str], bool]) -> Refusal | None:
+        """Choose how lists are found; clients look for these names anywhere in the header."""
+        self.rewrites, self._strict = True, b"json" in kinds
+        if _EVENTS in kinds:
+            if self._strict:
+                return Refusal(Code.RESPONSE_UNREADABLE, "the answer says that it is JSON and events as well")
+            self._filter = SseFilter(keep, MAX_LIST)
+            return None
+        self.collects = True
+        return _LONG if isinstance(framing, Length) and framing.octets > MAX_LIST else None
 
     def whole(self, content: bytes) -> bytes | Refusal:
         """The content of an answer that ``collects``, as it may be shown."""
         assert self._keep is not None, "only lists are collected"
-        return filter_message(content, self._keep)
+        if self._strict or _JSON_LIKE.match(content):
+            return filter_message(content, self._keep)
+        if _EVENT_LIKE.search(content):
+            events = SseFilter(self._keep, MAX_LIST)
+            shown = events.feed(content) + events.finish()
+            return events.refusal or shown
+        return content
 
     def piece(self, data: bytes) -> bytes:
         """What of ``data`` may be relayed now.
@@ -84,6 +108,8 @@ class Answering:
         self._octets += len(data)
         if self._cap is not None and self._octets > self._cap:
             raise Withheld(_too_large(self._cap))
+        if self.collects and self._octets > MAX_LIST:
+            raise Withheld(_LONG)
         if self._meter is not None:
             self._meter.feed(data)
         if self._filter is None:
@@ -105,9 +131,19 @@ class Answering:
             raise Withheld(self._filter.refusal)
         return shown
 
-    def used(self) -> Used | None:
-        """What the call used, as far as its answer came; None if nobody counts."""
-        return None if self._meter is None else self._meter.finish()
+    def used(self, sent: int, *, left: bool) -> Used | None:
+        """What the call used, as far as its answer came; None if nobody counts.
+
+        ``sent`` are the octets of content that went to the API; ``left``: the request went there at all. If
+        it did and nobody waited for the answer, the model has read it all the same.
+        """
+        meter = self._meter
+        if meter is None and self._dialect is not None and left and not self._begun:
+            meter = UsageMeter(self._dialect, "", 0)
+        if meter is None:
+            return None
+        meter.sent = max(meter.sent, sent)
+        return meter.finish()
 
 
 def reshaped(guarded: GuardedResponse) -> GuardedResponse:
@@ -123,6 +159,9 @@ def resized(guarded: GuardedResponse, octets: int) -> GuardedResponse:
     return bare._replace(forward=forward, framing=Length(octets))
 
 
+_LONG = Refusal(
+    Code.RESPONSE_UNREADABLE, f"the answer may hold a list of tools, and of those {MAX_LIST} octets are read"
+)
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"trailer"})
 
 

@@ -85,7 +85,8 @@ class Transfer:
                 self.outcome.end("refused", self._upload.refusal)
             self.outcome.up += self._upload.sent
             if self._call.answering is not None:
-                self.outcome.used = self._call.answering.used()
+                left = self._call.exchange.step is Step.FORWARDED
+                self.outcome.used = self._call.answering.used(self._upload.sent, left=left)
             if self._up is not None:
                 self._up.wire.abort()
 

@@ -39,12 +39,12 @@ class UsageMeter:
     """The meter of one answer. ``content_type`` is its media type in lower case, without parameters.
 
     An empty one says that the answer cannot be read: it is estimated. ``sent`` is the length of the
-    request's content in octets.
+    request's content in octets, as far as it is known; set it when more is.
     """
 
     def __init__(self, dialect: Dialect, content_type: str, sent: int) -> None:
         self._dialect = dialect
-        self._sent = sent
+        self.sent = sent
         self._octets = 0
         self._text = 0  # octets of text in a stream
         self._tokens: dict[str, int] = {}
@@ -77,7 +77,7 @@ class UsageMeter:
         tokens_in = sum(self._tokens.get(name, 0) for name in _INPUT[self._dialect])
         tokens_out = sum(self._tokens.get(name, 0) for name in _OUTPUT[self._dialect])
         if not known:
-            tokens_in = _estimate(self._sent)
+            tokens_in = _estimate(self.sent)
         if not self._final:
             tokens_out = max(tokens_out, _estimate(self._text or self._octets))
         return Used(0, tokens_in, tokens_out, self._model, estimated=not (known and self._final))

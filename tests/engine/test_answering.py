@@ -7,6 +7,7 @@ import ssl
 
 import pytest
 
+from proxy.engine.answering import MAX_LIST
 from tests.support import demo_rules
 from tests.support.call import Call
 from tests.support.rawclient import Response
@@ -276,3 +277,57 @@ async def test_tokens_are_counted_out_of_answers_and_refused_once_they_are_spent
         assert w.decisions[-1].raw["why"]["input"]["context"]["budgets"] == {
             "daily": {"limit": 80, "used": 84}
         }
+
+
+LIST = json.dumps(LISTED).encode()
+TYPES = [
+    pytest.param(b"text/plain", id="text"),
+    pytest.param(b"text/html; x=application/json", id="in a parameter"),
+    pytest.param(b"application/jsonx", id="nearly"),
+    pytest.param(b"APPLICATION/JSON-SEQ", id="capitals"),
+    pytest.param(b"", id="none"),
+]
+
+
+@pytest.mark.parametrize("kind", TYPES)
+async def test_a_list_is_found_whatever_the_answer_is_called(tmp_path, kind):
+    named = [(b"Content-Type", kind)] if kind else []
+    async with mcp(tmp_path, scripted(response(200, LIST, *named))) as w:
+        answer = await ask(w)
+        assert [tool["name"] for tool in answer.json()["result"]["tools"]] == ["safe"]
+
+
+async def test_events_are_found_where_nobody_calls_them_so(tmp_path):
+    events = b"event: message\ndata: " + LIST + b"\n\n"
+    async with mcp(tmp_path, scripted(response(200, events, (b"Content-Type", b"text/plain")))) as w:
+        answer = await ask(w)
+        assert b"safe" in answer.body
+        assert b"danger" not in answer.body
+
+
+@pytest.mark.parametrize(
+    "page", [b"<html><p>no tools here</p></html>", b"", b"not found: {tools}", b"\x89PNG\x00tools"]
+)
+async def test_what_is_no_list_passes_as_it_is(tmp_path, page):
+    async with mcp(tmp_path, scripted(response(404, page, (b"Content-Type", b"text/html")))) as w:
+        answer = await ask(w)
+        assert (answer.status, answer.body) == (404, page)
+
+
+async def test_an_answer_that_is_json_and_events_at_once_is_not_shown(tmp_path):
+    both = [JSON, EVENTS]
+    async with mcp(tmp_path, scripted(response(200, LIST, *both))) as w:
+        assert told(await ask(w)) == (502, "response_unreadable")
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_no_more_is_held_than_may_be_read_whole(tmp_path, chunked):
+    size = MAX_LIST + 1
+    body = b'["' + b"a" * (size - 4) + b'"]'
+    if chunked:
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+        pieces = (head, b"%x\r\n" % len(body), body, b"\r\n0\r\n\r\n")
+    else:
+        pieces = (response(200, body, JSON),)
+    async with mcp(tmp_path, scripted(*pieces, close=True)) as w:
+        assert told(await ask(w)) == (502, "response_unreadable")
