@@ -20,6 +20,8 @@ class Step(Enum):
     FORWARDED = auto()  # bytes have left for upstream
     CLOSED = auto()  # refusal or outcome recorded; no further step
 
+    __hash__ = object.__hash__  # Enum's own is not compiled, and each step is looked up in a table
+
     def __repr__(self) -> str:
         return self.name
 

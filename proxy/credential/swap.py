@@ -25,6 +25,7 @@ from proxy.http.canonical import Target
 from proxy.http.message import Headers, values
 
 _BASIC = re.compile(rb"basic[ \t]+", re.IGNORECASE)
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
 _AUTHORIZATION = b"authorization"
 
@@ -231,7 +232,7 @@ def _put(headers: Headers, name: bytes, value: bytes) -> Headers:
 
 def _visible(value: bytes) -> bool:
     """Whether a header can carry it unchanged (RFC 9110, 5.5)."""
-    return value.strip(b" \t") == value and all(octet > 0x1F and octet != 0x7F for octet in value)  # noqa: PLR2004 - ASCII
+    return value.strip(b" \t") == value and _CONTROL.search(value) is None
 
 
 def _swap_query(query: str, parameter: str, placeholder: bytes, value: bytes) -> str:

@@ -111,9 +111,12 @@ class Decider:
             verdict = held
         if verdict.refusal is not None:
             return verdict.refusal
-        content = await self._oblige(seen, verdict.obligations, guarded, intake)
-        if isinstance(content, Refusal):
-            return content
+        content = intake.content
+        if verdict.obligations is not obligation.NO_OBLIGATIONS:
+            met = await self._oblige(seen, verdict.obligations, guarded, intake)
+            if isinstance(met, Refusal):
+                return met
+            content = met
         receipt = self._panel.take(principal, site.service, request.time)
         if isinstance(receipt, Refusal):
             return receipt
@@ -210,8 +213,8 @@ class Decider:
             return content
         actions = tuple(act.operation.id for act in case.classified.acts)
         held = await self._holding.ask(
-            case.principal, case.method, case.target, (*case.guarded.forward, *intake.trailers), content, actions,
-            verdict.held, verdict.ruling.ruleset_sha256, intake,
+            case.principal, case.method, case.target, (*case.guarded.forward, *intake.trailers), content,
+            actions, verdict.held, verdict.ruling.ruleset_sha256, intake,
         )  # fmt: skip
         if isinstance(held, Refusal):
             return held
@@ -224,8 +227,6 @@ class Decider:
         self, seen: Seen, duties: Obligations, guarded: Guarded, intake: Intake
     ) -> bytes | Refusal | None:
         """What is sent as the content: what was read, changed as obliged; None if nothing was read."""
-        if duties is obligation.NO_OBLIGATIONS:
-            return intake.content
         seen.obligations = duties
         if duties.interception and guarded.upgrade:
             return Refusal(Code.OBLIGATION_UNMET, "the rule wants the call read, and a WebSocket cannot be")

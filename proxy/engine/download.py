@@ -1,6 +1,7 @@
 """The way of one answer down to the agent, streamed and with back-pressure (RFC 9112)."""
 
 import asyncio
+from collections.abc import Awaitable
 
 from proxy.engine.answering import Answering, Withheld, reshaped, resized
 from proxy.engine.body import Body, Writer
@@ -30,11 +31,16 @@ class Download:
         self._outcome = outcome
         self._loop = asyncio.get_running_loop()
 
-    async def answer(self, up: Upstream, head: ResponseHead, guarded: GuardedResponse) -> bool | Refusal:
+    def answer(self, up: Upstream, head: ResponseHead, guarded: GuardedResponse) -> Awaitable[bool | Refusal]:
         """Relay the final answer; whether the agent's connection may go on, or what it is told instead."""
         body, watched = Body(up.reading, guarded.framing), self._call.answering
         if watched is None:
-            return await self._relay(up, head, guarded, body, None)
+            return self._relay(up, head, guarded, body, None)
+        return self._watched(up, head, guarded, body, watched)
+
+    async def _watched(
+        self, up: Upstream, head: ResponseHead, guarded: GuardedResponse, body: Body, watched: Answering
+    ) -> bool | Refusal:
         refusal = watched.begin(head.status, guarded)
         if refusal is not None:
             return refusal

@@ -233,7 +233,8 @@ class Enforcer:
         """Record how a call ended; exactly once, and without waiting for the disk."""
         call.exchange.advance(Step.CLOSED)
         if isinstance(call, Admitted):
-            used = replace(ended.used or Used(), octets=ended.up + ended.down)
+            octets = ended.up + ended.down
+            used = Used(octets) if ended.used is None else replace(ended.used, octets=octets)
             ended.cost = self._judge.charge(call.principal, call.receipt, used)
         what = facts.outcome(
             ended, opened_ns=call.opened_ns, durable_ns=call.durable_ns, now_ns=self._clock.mono_ns()

@@ -65,21 +65,20 @@ class Panel:
         approved: bool = False,
     ) -> Verdict:
         """Ask for every link and act; the caller's own refusal comes first, then that nearest to the root."""
-
-        async def ask(link: Link) -> list[Ruling]:
+        remote, chain = self._remote, principal.chain
+        found: list[tuple[Link, Ruling]] = []
+        for link in (chain[-1], *chain[:-1]):
             budgets = self._windows.document(service, link, request.time)
-            rulings = []
             for act in acts:
                 question = Question(
                     link.agent, link.task, link.right, method, target, request, act, budgets, approved
                 )
-                remote = self._remote
-                rulings.append(pdp.decide(question) if remote is None else await remote.decide(question))
-            return rulings
-
-        *over, own = principal.chain
-        rulings = _deciding_first(await ask(own))
-        above = [(link, ruling) for link in over for ruling in await ask(link)] if over else []
+                ruling = pdp.decide(question) if remote is None else await remote.decide(question)
+                found.append((link, ruling))
+        if len(found) == 1 and isinstance(found[0][1].decision, Allow):
+            return _allowed(principal, found[0][1], found[0][1].decision)
+        rulings = _deciding_first([ruling for _, ruling in found[: len(acts)]])
+        above = found[len(acts) :]
         refusal = self._refusal(service, rulings, above, request.time)
         held: tuple[str, ...] = ()
         if refusal is None or refusal.code is Code.APPROVAL_REQUIRED:
@@ -153,6 +152,13 @@ class Panel:
         if receipt.service is None:
             return None
         return self._windows.charge(receipt.service, receipt.taken, used)
+
+
+def _allowed(principal: Principal, ruling: Ruling, decision: Allow) -> Verdict:
+    """The verdict on one act of whoever acts for itself, the usual call."""
+    refusal = _granted(principal, ruling)
+    obligations = NO_OBLIGATIONS if refusal is not None else decision.obligations
+    return Verdict(ruling, (), (), refusal, (), obligations)
 
 
 def _all(rulings: Iterable[Ruling], above: Iterable[tuple[Link, Ruling]]) -> list[Ruling]:

@@ -117,10 +117,11 @@ def _obligations(duties: Obligations) -> dict[str, Json]:
 
 def _shadow(seen: Seen) -> Json:
     """What the rules in the shadow would have said, where that differs: of the first ruling that differs."""
-    rulings = [seen.ruling, *seen.batch, *(ruling for _, ruling in seen.above)]
-    found = next((one.shadow for one in rulings if one is not None and one.shadow is not None), None)
-    if found is None:
+    rulings = [seen.ruling, *seen.batch, *[ruling for _, ruling in seen.above]]
+    differing = [one.shadow for one in rulings if one is not None and one.shadow is not None]
+    if not differing:
         return None
+    found = differing[0]
     return {
         "ruleset_sha256": found.ruleset_sha256,
         "effect": found.effect,

@@ -33,8 +33,10 @@ def classify(
     if call.body is not None and len(call.body) > limit:
         return Refusal(Code.BODY_TOO_LARGE, f"rules read this content, and at most {limit} octets of it")
     found = _spoken(call, service, needs, limit)
-    if isinstance(found, Classified) and any(PREFIX in act.facts for act in found.acts):
-        return found._replace(acts=tuple(map(_redacted, found.acts)))
+    if isinstance(found, Classified):
+        for act in found.acts:
+            if PREFIX in act.facts:
+                return found._replace(acts=tuple(map(_redacted, found.acts)))
     return found
 
 

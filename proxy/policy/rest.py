@@ -50,15 +50,18 @@ def classify(call: Call, service: Service, needs: Needs, limit: int) -> Classifi
     """
     reader = _Reader(call, limit)
     chosen = _choose(call, service, reader)
-    if isinstance(chosen, Refusal | NeedBody):
-        return chosen
     if chosen is None:
         return Classified((Act(service.by_method(call.method)),))
+    if not isinstance(chosen, Candidate):
+        return chosen
     wanted = needs.facts & chosen.operation.fact_groups
-    facts = _facts(call, chosen, wanted, reader) if wanted else {}
+    watch = _watch(chosen.operation, service, needs)
+    if not wanted:
+        return Classified((Act(chosen.operation),), watch)
+    facts = _facts(call, chosen, wanted, reader)
     if isinstance(facts, Refusal | NeedBody):
         return facts
-    return Classified((Act(chosen.operation, canonical(facts)),), _watch(chosen.operation, service, needs))
+    return Classified((Act(chosen.operation, canonical(facts)),), watch)
 
 
 class _Reader:
