@@ -17,6 +17,7 @@ from proxy.engine.intake import Intake
 from proxy.engine.intercept import Spoken, sniff
 from proxy.engine.judge import Tunnel
 from proxy.engine.leaf_cache import LeafCache
+from proxy.engine.manner import PLAIN, Manner, manner
 from proxy.engine.pool import Pool
 from proxy.engine.relay import Transfer, relay
 from proxy.engine.response import Patience
@@ -27,7 +28,6 @@ from proxy.errors import Code, Refusal
 from proxy.http.canonical import Origin
 from proxy.http.message import RequestHead
 from proxy.identity.principal import Principal
-from proxy.policy.mcp_refusal import asked
 from proxy.ports import Clock, Desk
 
 _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
@@ -166,7 +166,7 @@ class Connection:
         admitted = await terms.enforcer.admit(self._caller, head, intake)
         if isinstance(admitted, Refused):
             keep = reply.can_continue(head, whole=intake.content is not None)
-            return await self._say(admitted, head.method, keep=keep, asked=asked(head, intake.content))
+            return await self._say(admitted, head.method, keep=keep, manner=manner(head, intake.content))
         agent = admitted.principal.agent.id
         counted = self._principal is not None and self._principal.agent.id == agent
         crowded = None if counted else self._crowded(agent)
@@ -186,7 +186,7 @@ class Connection:
             self._transfer = None
         if isinstance(kept, Refused):
             keep = reply.can_continue(head, whole=intake.content is not None)
-            return await self._say(kept, head.method, keep=keep, asked=asked(head, intake.content))
+            return await self._say(kept, head.method, keep=keep, manner=manner(head, intake.content))
         if not kept:
             await reply.linger(self._wire, terms.now)
         return kept
@@ -283,11 +283,9 @@ class Connection:
 
     # -- answers --
 
-    async def _say(
-        self, refused: Refused, method: str, *, keep: bool, asked: str | int | None = None
-    ) -> bool:
+    async def _say(self, refused: Refused, method: str, *, keep: bool, manner: Manner = PLAIN) -> bool:
         keep = keep and not self.stopping and self._over is None
-        self._wire.write(reply.refusal(refused, method=method, keep=keep, asked=asked))
+        self._wire.write(reply.refusal(refused, method=method, keep=keep, manner=manner))
         if not keep:
             await reply.linger(self._wire, self._terms.now)
         elif not self._wire.writable:  # who sends requests and reads no answers must not fill our memory

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from proxy.engine.enforce import Refused
 from proxy.engine.head import format_response_head
+from proxy.engine.manner import PLAIN, Manner
 from proxy.engine.wire import Wire
 from proxy.engine.wire_error import WireError
 from proxy.http.message import RequestHead, tokens
@@ -33,18 +34,16 @@ _REASON = {
 }
 
 
-def refusal(refused: Refused, *, method: str, keep: bool, asked: str | int | None = None) -> bytes:
-    """The octets that answer a refused call. At CONNECT the reason goes into the reason phrase too.
-
-    ``asked`` is the id of the request of MCP that was refused, if it is one.
-    """
-    if asked is None:
-        status, headers, body = problem(refused.refusal, record_id=refused.record_id)
+def refusal(refused: Refused, *, method: str, keep: bool, manner: Manner = PLAIN) -> bytes:
+    """The octets that answer a refused call. At CONNECT the reason goes into the reason phrase too."""
+    record_id = refused.record_id
+    if manner.request is None:
+        status, headers, body = problem(refused.refusal, record_id=record_id, nested=manner.nested)
     else:
-        status, headers, body = rpc_error(refused.refusal, asked, record_id=refused.record_id)
+        status, headers, body = rpc_error(refused.refusal, manner.request, record_id=record_id)
     reason = _REASON[status]
     if method == "CONNECT":
-        reason = reason_phrase(refused.refusal, refused.record_id).encode("ascii")
+        reason = reason_phrase(refused.refusal, record_id).encode("ascii")
     connection = (b"Connection", b"keep-alive" if keep else b"close")
     head = format_response_head(status, reason, (*headers, connection))
     return head if method == "HEAD" else head + body

@@ -11,7 +11,7 @@ from proxy.errors import Refusal
 from proxy.http.message import Headers
 
 _MAX_HEADER_TEXT = 240
-_EXTENSIONS = ("code", "rule", "record", "retry", "retry_after")  # of the GraphQL error
+_EXTENSIONS = ("code", "rule", "record", "retry", "retry_after")  # what else an error holds
 
 
 def printable(text: str) -> str:
@@ -38,7 +38,7 @@ def _facts(refusal: Refusal, record_id: str) -> str:
     return f"code={refusal.code.value}{rule} record={record_id}"
 
 
-def _body(refusal: Refusal, record_id: str, instance: str) -> bytes:
+def _body(refusal: Refusal, record_id: str, instance: str, *, nested: bool) -> bytes:
     meaning = refusal.meaning
     detail = printable(refusal.detail)
     words = f"gatepass: {meaning.title}: {detail}"
@@ -62,6 +62,8 @@ def _body(refusal: Refusal, record_id: str, instance: str) -> bytes:
     # What clients of GraphQL show of an answer, whatever its status is (GraphQL over HTTP, 6.4).
     told = {name: members[name] for name in _EXTENSIONS if name in members}
     members["errors"] = [{"message": words, "extensions": told}]
+    if nested:
+        members["error"] = {"message": words, "type": refusal.code.value, **told}
     return orjson.dumps(members)
 
 
@@ -70,13 +72,16 @@ def _proxy_status(refusal: Refusal, record_id: str) -> str:
     return f"gatepass; error={refusal.meaning.proxy_status}; details={details}"
 
 
-def problem(refusal: Refusal, *, record_id: str, instance: str = "") -> tuple[int, Headers, bytes]:
+def problem(
+    refusal: Refusal, *, record_id: str, instance: str = "", nested: bool = False
+) -> tuple[int, Headers, bytes]:
     """The status, the headers and the body a refusal is answered with.
 
-    ``instance`` is the URI reference of this occurrence, if there is one. The headers give the length
-    of the body also where it must not be sent (HEAD).
+    ``instance`` is the URI reference of this occurrence, if there is one. ``nested``: the client shows
+    ``error.message`` and no ``error`` that is text. The headers give the length of the body also where it
+    must not be sent (HEAD).
     """
-    body = _body(refusal, record_id, instance)
+    body = _body(refusal, record_id, instance, nested=nested)
     headers = [
         (b"Content-Type", b"application/problem+json"),
         (b"Content-Length", b"%d" % len(body)),

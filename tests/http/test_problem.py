@@ -102,6 +102,21 @@ def test_printable():
 HOSTILE = st.text(max_size=30) | st.text(alphabet='\r\n\t\x00\x1b\x7f\u2028\u202e\ud800"\\é', max_size=30)
 
 
+def test_a_client_that_shows_the_message_of_an_error_gets_one():
+    refusal = Refusal(Code.RATE_LIMITED, "the budget is spent", "gatepass.budget.api.hourly", 60)
+    plain, nested = (json.loads(problem(refusal, record_id=RECORD, nested=how)[2]) for how in (False, True))
+    assert nested.pop("error") == {
+        "message": plain["error"],
+        "type": "rate_limited",
+        "code": "rate_limited",
+        "rule": "gatepass.budget.api.hourly",
+        "record": RECORD,
+        "retry": MEANING[Code.RATE_LIMITED].advice,
+        "retry_after": 60,
+    }
+    assert nested == {name: value for name, value in plain.items() if name != "error"}
+
+
 @given(HOSTILE, HOSTILE, HOSTILE)
 def test_nothing_hostile_gets_out(detail, rule, record):
     refusal = Refusal(Code.DEST_PRIVATE, detail, rule=rule)
