@@ -133,7 +133,7 @@ def _print_summary(rules: Rules, warnings: Sequence[Problem], *, json: bool) -> 
         return
     told = [("warning", _place(problem), problem.message) for problem in warnings]
     print_painted(("kind", "name", "what"), [*rows, *told, digest], _paint)
-    tell(", ".join(f"{count} {name}" for name, count in _counts(rules, warnings).items()))
+    tell(", ".join(f"{name}: {count}" for name, count in _counts(rules, warnings).items()))
 
 
 def _paint(row: Sequence[str]) -> str:

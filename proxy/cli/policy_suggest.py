@@ -15,10 +15,14 @@ from proxy.cli.policy_log import Bundles, Calls, OfAgent, OfTask, Since, Wanted
 from proxy.cli.policy_replay import summary_line
 from proxy.cli.policy_rules import Json, Loaded, directory_of, load_files, read
 from proxy.cli.rows import harmless, print_json
+from proxy.policy.case_file import Case, parse_cases
+from proxy.policy.cases import run
 from proxy.policy.recorded import RecordedCall
 from proxy.policy.replay import Difference, Replayed, under
 from proxy.policy.suggest import Suggestion
 from proxy.policy.suggest import suggest as make
+from proxy.policy.suggest_cases import FILE as CASES
+from proxy.policy.suggest_cases import cases_for
 
 
 def suggest(
@@ -68,19 +72,22 @@ def suggest(
         stop("the log has no allowed calls to learn from", NEGATIVE)
     loaded = load_files(Path("suggested"), found.files)
     checked = _check(calls, bundles, loaded)
+    cases = cases_for(found.permits, found.seen, loaded.ruleset, loaded.registry)
+    files = {**found.files, **({} if cases is None else {CASES: cases})}
     if write is not None:
-        _write(write, found.files)
+        _write(write, files)
     if json:
-        _print_json(found, present, checked)
+        _print_json(found, files, present, checked)
     else:
-        _print_diff(present, found.files)
+        _print_diff(present, files)
+        _tell_cases(present, loaded)
         _tell(found, checked, write, take_out=take_out)
     if _changed(checked):
         raise typer.Exit(NEGATIVE)
 
 
 def _present(rules: Path | None, config: Path | None) -> Mapping[str, bytes]:
-    """The present rules, if there are any: a log may have been recorded without."""
+    """The present rules and their cases, if there are any: a log may have been recorded without."""
     if rules is None:
         configured = load_config(config)
         if isinstance(configured, list):
@@ -88,10 +95,17 @@ def _present(rules: Path | None, config: Path | None) -> Mapping[str, bytes]:
         if configured.rules is None:
             return {}
         rules = configured.rules
-    files = read(directory_of(rules))
+    directory = directory_of(rules)
+    files = read(directory)
     if files:
-        load_files(rules, files)
-    return files
+        load_files(directory, files)
+    return {**files, **_cases(directory)}
+
+
+def _cases(directory: Path) -> Mapping[str, bytes]:
+    """The cases of the rules: they go where the rules go, though they are none."""
+    found = sorted((directory / "cases").glob("*.yaml"))
+    return {f"cases/{path.name}": path.read_bytes() for path in found if path.is_file()}
 
 
 def _check(calls: Sequence[RecordedCall], bundles: Bundles, loaded: Loaded) -> Replayed:
@@ -147,7 +161,7 @@ def _tell(found: Suggestion, checked: Replayed, write: Path | None, *, take_out:
     if not take_out:
         tell("the present permits stay; --replace takes them out")
     uses = sum(permit.calls for permit in found.permits)
-    tell(f"{len(found.permits)} permits for {uses} uses, {len(found.added)} new operations")
+    tell(f"permits: {len(found.permits)}, for uses: {uses}, new operations: {len(found.added)}")
     tell(summary_line(checked))
     for row in checked.table():
         if row.difference is not Difference.OTHER_RULE:
@@ -157,7 +171,20 @@ def _tell(found: Suggestion, checked: Replayed, write: Path | None, *, take_out:
         tell(f"written to {write}; look at it, then `gatepass policy replay --rules {write}`")
 
 
-def _print_json(found: Suggestion, present: Mapping[str, bytes], checked: Replayed) -> None:
+def _tell_cases(present: Mapping[str, bytes], loaded: Loaded) -> None:
+    """Which of the present cases would not hold any more: what they test was not used."""
+    ids = [policy.id for policy in loaded.ruleset.policies]
+    for name in sorted(name for name in present.keys() - {CASES} if name.startswith("cases/")):
+        for case in parse_cases(present[name], name):
+            if isinstance(case, Case):
+                ran = run(case, loaded.ruleset, loaded.registry, ids)
+                if not ran.passed:
+                    tell(f"{name}:{case.line}: {case.name}: {'; '.join(ran.failures)}")
+
+
+def _print_json(
+    found: Suggestion, files: Mapping[str, bytes], present: Mapping[str, bytes], checked: Replayed
+) -> None:
     for permit in found.permits:
         print_json(
             {
@@ -175,9 +202,9 @@ def _print_json(found: Suggestion, present: Mapping[str, bytes], checked: Replay
         print_json({"kind": "operation", "name": name, "calls": count})
     for words in found.left_out:
         print_json({"kind": "not covered", "what": words})
-    for name in sorted(found.files):
-        if found.files[name] != present.get(name):
-            print_json({"kind": "file", "name": name, "text": found.files[name].decode("utf-8", "replace")})
-    for name in sorted(present.keys() - found.files.keys()):
+    for name in sorted(files):
+        if files[name] != present.get(name):
+            print_json({"kind": "file", "name": name, "text": files[name].decode("utf-8", "replace")})
+    for name in sorted(present.keys() - files.keys()):
         print_json({"kind": "removed", "name": name})
     print_json({"kind": "summary", **checked.summary()})

@@ -16,7 +16,7 @@ from proxy.policy.matching import ambiguous
 from proxy.policy.openapi_document import Object, Server, obj, resolve, text
 from proxy.policy.operation import Group, Operation
 from proxy.policy.path_shape import name_of, operation_name, unique
-from proxy.policy.service_text import Plain, service_text
+from proxy.policy.service_text import Plain, one_line, service_text
 from proxy.policy.template import parse_template
 
 UNNAMED = "to be named"
@@ -87,7 +87,9 @@ def import_openapi(document: object, wanted: Wanted) -> Imported | str:
     info = obj(whole.get("info"))
     name = wanted.name or _service_name(text(info.get("title")))
     entry = {**_head(work, name, servers, info), "operations": work.entries}
-    head = (f"Imported from OpenAPI {version}: {_line(text(info.get('title')))}. Review groups and owners.",)
+    head = (
+        f"Imported from OpenAPI {version}: {one_line(text(info.get('title')))}. Review groups and owners.",
+    )
     return Imported(name, service_text(entry, head=head), len(work.entries), tuple(work.skipped))
 
 
@@ -109,7 +111,7 @@ def _head(work: _Work, name: str, servers: Sequence[Server], info: Object) -> di
     """(1): everything above the operations."""
     wanted = work.wanted
     used = [server for server in servers if server.path == servers[0].path]
-    contact = _line(text(obj(info.get("contact")).get("email")))
+    contact = one_line(text(obj(info.get("contact")).get("email")))
     owner = wanted.owner or contact or UNNAMED
     entry: dict[str, Plain] = {"name": name, "hosts": wanted.hosts or _distinct(s.host for s in used)}
     if not wanted.hosts:
@@ -128,11 +130,6 @@ def _head(work: _Work, name: str, servers: Sequence[Server], info: Object) -> di
 
 def _distinct(values: Iterator[str]) -> list[str]:
     return list(dict.fromkeys(values))
-
-
-def _line(words: str) -> str:
-    """One line of plain words, as a service file takes it."""
-    return "".join(char if char.isprintable() else " " for char in words).strip()[:200]
 
 
 def _service_name(title: str) -> str:

@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 Plain = str | int | bool | Sequence["Plain"] | Mapping[str, "Plain"] | None
 """What a file may hold: the values of JSON without fractions."""
 
-_BARE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*|/[A-Za-z0-9_./-]*")
+_BARE = re.compile(r"[A-Za-z][A-Za-z0-9_.@-]*|/[A-Za-z0-9_./-]*")
 # Words that some reader of YAML, 1.1 or 1.2, takes for something else than themselves.
 _TAKEN = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
 _OPERATIONS = "operations"
+_MAX_LINE = 200
 
 
 def scalar(value: str | bool | int | None) -> str:  # noqa: FBT001 - a value, not a flag
@@ -47,6 +48,11 @@ def flow(value: Plain) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "[" + ", ".join(map(flow, value)) + "]"
     return scalar(value)
+
+
+def one_line(text: str) -> str:
+    """What somebody wrote as one line of plain words, as names of owners and titles are taken."""
+    return "".join(char if char.isprintable() else " " for char in text).strip()[:_MAX_LINE].strip()
 
 
 def operation_line(name: str, entry: Mapping[str, Plain], comment: str = "", indent: str = "  ") -> str:

@@ -18,12 +18,14 @@ from proxy.policy.path_shape import unique
 from proxy.policy.rebuilt_act import Lacking, operations
 from proxy.policy.recorded import Object, RecordedCall, RecordedLink, Said
 from proxy.policy.service_file import parse_service
+from proxy.policy.service_text import one_line
 from proxy.policy.statement import Policy, parse_policies
 from proxy.policy.suggest_agents import with_agents
 from proxy.policy.suggest_services import PastOf, extend, origin_of
 
 FILE = "policies/suggested.cedar"
 PREFIX = "suggested"
+_SUGGESTED = FILE.removesuffix(".cedar")
 _HEAD = """\
 // Suggested from the log: what was allowed and used, and nothing else. Review it as you would a change of
 // your own; `gatepass policy replay --rules DIR` shows what it changes.
@@ -61,6 +63,7 @@ class Permit:
     actions: tuple[tuple[str, int], ...]
     scopes: tuple[str, ...]
     environment: str
+    approved: bool
     text: str
 
     @property
@@ -71,12 +74,16 @@ class Permit:
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A whole set of files. ``added`` are new operations with their calls; ``left_out`` found no place."""
+    """A whole set of files. ``added`` are new operations with their calls; ``left_out`` found no place.
+
+    ``seen`` is one use of each operation by each agent, as (method, URL).
+    """
 
     files: Mapping[str, bytes]
     permits: tuple[Permit, ...]
     added: Mapping[str, int]
     left_out: tuple[str, ...]
+    seen: Mapping[tuple[str, str], tuple[str, str]]
 
 
 def suggest(
@@ -88,7 +95,8 @@ def suggest(
     extended = extended._replace(files=with_agents(extended.files, allowed))
     kept = _without_permits(extended.files) if replace else dict(extended.files)
     catalogue = _catalogue(extended.files)
-    uses, left_out = _uses(allowed, past, catalogue)
+    seen: dict[tuple[str, str], tuple[str, str]] = {}
+    uses, left_out = _uses(allowed, past, catalogue, seen)
     taken = {policy.id for _, policy in _policies(kept)}
     permits = list(_permits(uses, taken))
     if permits:
@@ -97,7 +105,7 @@ def suggest(
             name = name.replace(".cedar", "_more.cedar")
         text = _HEAD + "".join(f"\n{permit.text}" for permit in permits)
         kept[name] = text.encode("utf-8")
-    return Suggestion(kept, tuple(permits), extended.added, left_out)
+    return Suggestion(kept, tuple(permits), extended.added, left_out, seen)
 
 
 # -- what was used --
@@ -109,7 +117,10 @@ def _catalogue(files: Mapping[str, bytes]) -> Catalogue:
 
 
 def _uses(
-    calls: Iterable[RecordedCall], past: PastOf, catalogue: Catalogue
+    calls: Iterable[RecordedCall],
+    past: PastOf,
+    catalogue: Catalogue,
+    seen: dict[tuple[str, str], tuple[str, str]],
 ) -> tuple[dict[_Key, dict[str, _Use]], tuple[str, ...]]:
     uses: dict[_Key, dict[str, _Use]] = {}
     left_out: dict[str, int] = {}
@@ -122,6 +133,7 @@ def _uses(
                 continue
             for said, (service, action) in zip(link.rulings, found, strict=True):
                 _use(uses.setdefault(_key(call, said, service), {}), action, call, said)
+                seen.setdefault((said.agent, action), (call.method, call.url))
     return uses, tuple(f"{words} ({count} times)" for words, count in left_out.items())
 
 
@@ -164,7 +176,7 @@ def _use(here: dict[str, _Use], action: str, call: RecordedCall, said: Said) -> 
     have = frozenset(map(str, scopes)) if isinstance(scopes, list) else frozenset()
     use = here.get(action)
     if use is None:
-        owner = str(said.entity("Agent").get("business_owner") or UNNAMED)
+        owner = one_line(str(said.entity("Agent").get("business_owner") or "")) or UNNAMED
         here[action] = _Use(1, have, owner, call.id)
         return
     use.count += 1
@@ -204,9 +216,8 @@ def _permit(name: str, key: _Key, scopes: Sequence[str], group: Mapping[str, _Us
     lines += ["  ],", f"  resource in {reference('Host' if host else 'Service', key.service)}", ")"]
     lines.append(f"when {{ {' && '.join(_conditions(key, scopes))} }};")
     actions = tuple((action, use.count) for action, use in group.items())
-    return Permit(
-        name, key.agent, key.service, actions, tuple(scopes), key.environment, "\n".join(lines) + "\n"
-    )
+    text = "\n".join(lines) + "\n"
+    return Permit(name, key.agent, key.service, actions, tuple(scopes), key.environment, key.approved, text)
 
 
 def _conditions(key: _Key, scopes: Sequence[str]) -> Iterator[str]:
@@ -240,8 +251,14 @@ def _without_permits(files: Mapping[str, bytes]) -> dict[str, bytes]:
     for name, policy in _policies(files):
         if policy.effect == "permit":
             kept[name] = _cut(kept[name].decode("utf-8"), policy.text).encode("utf-8")
-    empty = [name for name, data in kept.items() if name.startswith("policies/") and not data.strip()]
-    return {name: data for name, data in kept.items() if name not in empty}
+    return {name: data for name, data in kept.items() if not _empty(name, data)}
+
+
+def _empty(name: str, data: bytes) -> bool:
+    """Whether nothing is left of a file of policies; in one suggested before, comments are nothing."""
+    if name.startswith(_SUGGESTED):
+        return not parse_policies(data, name)
+    return name.startswith("policies/") and not data.strip()
 
 
 def _cut(text: str, statement: str) -> str:

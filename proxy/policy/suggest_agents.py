@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from proxy.identity.registry import Registry, parse_agents
 from proxy.policy.recorded import RecordedCall
-from proxy.policy.service_text import Plain, flow
+from proxy.policy.service_text import Plain, flow, one_line
 
 FILE = "agents.yaml"
 _OWNERS = ("business_owner", "data_owner")
@@ -38,7 +38,7 @@ def with_agents(files: Mapping[str, bytes], calls: Iterable[RecordedCall]) -> Ma
 def _entry(name: str, seen: Mapping[str, object]) -> Mapping[str, Plain]:
     entry: dict[str, Plain] = {"id": name}
     entry |= {key: str(seen.get(key) or "") for key in ("environment", "tier")}
-    return entry | {owner: str(seen[owner]) for owner in _OWNERS if seen.get(owner)}
+    return entry | {owner: one_line(str(seen[owner])) for owner in _OWNERS if seen.get(owner)}
 
 
 def _added(text: str, lines: Iterable[str]) -> Iterable[str]:

@@ -23,7 +23,7 @@ from proxy.policy.rebuilt import Past
 from proxy.policy.rebuilt_act import Lacking, operations
 from proxy.policy.recorded import RecordedCall, obj
 from proxy.policy.service_file import parse_service
-from proxy.policy.service_text import Plain, operation_line, service_text, with_operations
+from proxy.policy.service_text import Plain, one_line, operation_line, service_text, with_operations
 from proxy.policy.template import parse_template
 from proxy.problems import LoadedYaml, load_yaml
 
@@ -82,10 +82,15 @@ def extend(calls: Iterable[RecordedCall], past: PastOf, files: Mapping[str, byte
         result[file] = _with(known, result[file], missing, added)
     taken = {service.name for service in catalogue.services}
     for origin in sorted(fresh, key=str):
-        name = unique(_service_name(origin), taken).replace("_", "-")
+        name = _free(_service_name(origin), taken)
         taken.add(name)
         result[f"services/{name}.yaml"] = _new(name, origin, fresh[origin], added)
     return Extended(result, added)
+
+
+def _free(name: str, taken: set[str]) -> str:
+    numbered = (f"{name}-{number}" for number in range(2, len(taken) + 3))
+    return name if name not in taken else next(other for other in numbered if other not in taken)
 
 
 def _unnamed(call: RecordedCall, past: Past, service: Service, origin: Origin) -> bool:
@@ -245,7 +250,7 @@ def _calls(count: int) -> str:
 
 def _someone(agents: Iterable[Mapping[str, object]], name: str) -> str:
     """Whoever answers for the agents that made the calls, if it is one."""
-    named = {str(agent.get(name) or "") for agent in agents} - {""}
+    named = {one_line(str(agent.get(name) or "")) for agent in agents} - {""}
     return named.pop() if len(named) == 1 else UNNAMED
 
 

@@ -84,7 +84,7 @@ def test_what_is_hardly_meant_is_a_warning(tmp_path):
         in result.stdout.splitlines()
     )
     assert "warning\tpolicies/a.cedar:1\ta: nobody answers for this permit" in result.stdout
-    assert "2 warnings" in result.stderr
+    assert "warnings: 2" in result.stderr
 
 
 NAMED = "authenticate: [{method: oidc, issuer: github, subject: s}]"
