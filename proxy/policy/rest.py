@@ -8,7 +8,7 @@ that was decided (Rails, Laravel, Symfony). In the query a built-in rule forbids
 same are the business of ``http.guard``.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -24,12 +24,11 @@ from proxy.policy.matching import Candidate, rivals
 from proxy.policy.media import FORM, Pairs, form, media_type
 from proxy.policy.needs import Needs
 from proxy.policy.operation import Operation
+from proxy.policy.query import method_override
 from proxy.policy.service_budget import Unit
-from proxy.policy.spelling import lookalike
 from proxy.policy.strict_json import Json
 
 _JSON = "application/json"
-_OVERRIDE = "_method"
 _WATCH = {Dialect.OPENAI: Watch.OPENAI, Dialect.ANTHROPIC: Watch.ANTHROPIC}
 
 
@@ -96,15 +95,9 @@ def _content(call: Call) -> Content | Refusal:
         return kind
     if kind == FORM:
         pairs = form(call.body)
-        return pairs if isinstance(pairs, Refusal) else _override([name for name, _ in pairs]) or _Form(pairs)
+        return pairs if isinstance(pairs, Refusal) else method_override(n for n, _ in pairs) or _Form(pairs)
     document = strict_json.parse(call.body)
-    return (_override(document) if isinstance(document, dict) else None) or document
-
-
-def _override(names: Collection[str]) -> Refusal | None:
-    if _OVERRIDE in names:
-        return Refusal(Code.AMBIGUOUS_INPUT, f"{_OVERRIDE} hides what the call does; send the method itself")
-    return lookalike(names, (_OVERRIDE,))
+    return (method_override(document) if isinstance(document, dict) else None) or document
 
 
 def _choose(call: Call, service: Service, reader: _Reader) -> Candidate | NeedBody | Refusal | None:
@@ -189,5 +182,5 @@ def _watch(operation: Operation, service: Service, needs: Needs) -> Watch | None
     """Whether what a language model used has to be counted, or its answer is of interest to rules."""
     if operation.llm is None:
         return None
-    counted = any(budget.unit in (Unit.TOKENS, Unit.COST) for budget in service.budgets)
+    counted = service.prices or any(budget.unit in (Unit.TOKENS, Unit.COST) for budget in service.budgets)
     return _WATCH[operation.llm] if counted or "llm" in needs.facts else None

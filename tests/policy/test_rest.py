@@ -14,7 +14,7 @@ from proxy.policy.fact import Condition, Dialect, FactField, FactType, Place
 from proxy.policy.needs import NOTHING, Needs
 from proxy.policy.operation import Group, Operation
 from proxy.policy.rest import classify
-from proxy.policy.service_budget import Per, ServiceBudget, Unit
+from proxy.policy.service_budget import Per, Price, ServiceBudget, Unit
 from proxy.policy.template import parse_template
 from tests.policy.worlds_calls import service
 
@@ -281,6 +281,12 @@ def test_budgets_of_tokens_and_cost_are_counted_without_reading_the_request(unit
     assert named(found) == ("s.chat", {})
     assert found.watch is watch
     assert classify(call("GET", "/issues"), counting, NOTHING, LIMIT).watch is None
+
+
+def test_where_a_service_has_prices_its_costs_are_known_without_a_budget():
+    priced = replace(SERVICE, prices=(Price("gpt-4o", 1, 2),))
+    found = classify(call("POST", "/chat", body={}, read=False), priced, NOTHING, LIMIT)
+    assert (named(found), found.watch) == (("s.chat", {}), Watch.OPENAI)
 
 
 NAMES = st.sampled_from(["action", "Action", "other", "a.b", "action[]"])
