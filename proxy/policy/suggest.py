@@ -1,8 +1,9 @@
 """The least rules that let everything happen again that was allowed, out of recorded calls.
 
 A permit names one agent, the operations it used at one service, the environment, and the scopes that its
-tasks had every time: what is not seen is not permitted. What a person had to approve is permitted only with
-an approval again, and what a call was obliged to stays obliged. Forbids are left as they are.
+tasks had every time: what is not seen is not permitted. What the present permit demands of the call stays
+demanded, what a person had to approve is permitted only with an approval again, and what a call was obliged
+to stays obliged. Forbids are left as they are.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from proxy.policy.service_file import parse_service
 from proxy.policy.service_text import one_line
 from proxy.policy.statement import Policy, parse_policies
 from proxy.policy.suggest_agents import with_agents
+from proxy.policy.suggest_conditions import Clauses, beyond, clauses, demands_approval
 from proxy.policy.suggest_services import PastOf, extend, origin_of
 
 FILE = "policies/suggested.cedar"
@@ -30,6 +32,7 @@ _HEAD = """\
 // Suggested from the log: what was allowed and used, and nothing else. Review it as you would a change of
 // your own; `gatepass policy replay --rules DIR` shows what it changes.
 """
+Seen = tuple[RecordedCall, Said]
 _LISTS = ("drop_headers", "redact_headers", "drop_fields", "redact_fields")
 
 
@@ -41,6 +44,7 @@ class _Key(NamedTuple):
     environment: str
     approved: bool
     obligations: tuple[tuple[str, str], ...]
+    demanded: Clauses
 
 
 @dataclass(slots=True)
@@ -76,14 +80,14 @@ class Permit:
 class Suggestion:
     """A whole set of files. ``added`` are new operations with their calls; ``left_out`` found no place.
 
-    ``seen`` is one use of each operation by each agent, as (method, URL).
+    ``seen`` is one use of each operation by each agent.
     """
 
     files: Mapping[str, bytes]
     permits: tuple[Permit, ...]
     added: Mapping[str, int]
     left_out: tuple[str, ...]
-    seen: Mapping[tuple[str, str], tuple[str, str]]
+    seen: Mapping[tuple[str, str], Seen]
 
 
 def suggest(
@@ -95,8 +99,9 @@ def suggest(
     extended = extended._replace(files=with_agents(extended.files, allowed))
     kept = _without_permits(extended.files) if replace else dict(extended.files)
     catalogue = _catalogue(extended.files)
-    seen: dict[tuple[str, str], tuple[str, str]] = {}
-    uses, left_out = _uses(allowed, past, catalogue, seen)
+    permitted = {policy.id: policy for _, policy in _policies(files) if policy.effect == "permit"}
+    seen: dict[tuple[str, str], Seen] = {}
+    uses, left_out = _uses(allowed, past, catalogue, permitted, seen)
     taken = {policy.id for _, policy in _policies(kept)}
     permits = list(_permits(uses, taken))
     if permits:
@@ -120,7 +125,8 @@ def _uses(
     calls: Iterable[RecordedCall],
     past: PastOf,
     catalogue: Catalogue,
-    seen: dict[tuple[str, str], tuple[str, str]],
+    permitted: Mapping[str, Policy],
+    seen: dict[tuple[str, str], Seen],
 ) -> tuple[dict[_Key, dict[str, _Use]], tuple[str, ...]]:
     uses: dict[_Key, dict[str, _Use]] = {}
     left_out: dict[str, int] = {}
@@ -132,8 +138,9 @@ def _uses(
                 left_out[words] = left_out.get(words, 0) + 1
                 continue
             for said, (service, action) in zip(link.rulings, found, strict=True):
-                _use(uses.setdefault(_key(call, said, service), {}), action, call, said)
-                seen.setdefault((said.agent, action), (call.method, call.url))
+                key = _key(call, said, service, permitted)
+                _use(uses.setdefault(key, {}), action, call, said)
+                seen.setdefault((said.agent, action), (call, said))
     return uses, tuple(f"{words} ({count} times)" for words, count in left_out.items())
 
 
@@ -152,9 +159,23 @@ def _operations(
     return [("" if service is None else service.name, operation.id) for operation in found]
 
 
-def _key(call: RecordedCall, said: Said, service: str) -> _Key:
+def _key(call: RecordedCall, said: Said, service: str, permitted: Mapping[str, Policy]) -> _Key:
     environment = str(said.entity("Task").get("environment") or "")
-    return _Key(said.agent, service or call.host, environment, call.approved, _obligations(call.obligations))
+    duties = _obligations(call.obligations)
+    key = _Key(said.agent, service or call.host, environment, call.approved, duties, ())
+    implied = [_resource(key.service, host=not service), *_conditions(key._replace(approved=False), ())]
+    demanded = beyond(clauses(said.rules, permitted), _scopes(said), implied)
+    approved = call.approved and not demands_approval(demanded)
+    return key._replace(approved=approved, demanded=demanded)
+
+
+def _scopes(said: Said) -> frozenset[str]:
+    scopes = said.entity("Task").get("scopes")
+    return frozenset(map(str, scopes)) if isinstance(scopes, list) else frozenset()
+
+
+def _resource(service: str, *, host: bool) -> str:
+    return f"resource in {reference('Host' if host else 'Service', service)}"
 
 
 def _obligations(duties: Object) -> tuple[tuple[str, str], ...]:
@@ -172,9 +193,7 @@ def _obligations(duties: Object) -> tuple[tuple[str, str], ...]:
 
 
 def _use(here: dict[str, _Use], action: str, call: RecordedCall, said: Said) -> None:
-    scopes = said.entity("Task").get("scopes")
-    have = frozenset(map(str, scopes)) if isinstance(scopes, list) else frozenset()
-    use = here.get(action)
+    have, use = _scopes(said), here.get(action)
     if use is None:
         owner = one_line(str(said.entity("Agent").get("business_owner") or "")) or UNNAMED
         here[action] = _Use(1, have, owner, call.id)
@@ -213,8 +232,9 @@ def _permit(name: str, key: _Key, scopes: Sequence[str], group: Mapping[str, _Us
     lines += ["permit (", f"  principal == {reference('Agent', key.agent)},", "  action in ["]
     lines += [f"    {reference('Action', action)}, // {_calls(use.count)}" for action, use in group.items()]
     lines[-1] = lines[-1].replace(", //", "  //", 1)
-    lines += ["  ],", f"  resource in {reference('Host' if host else 'Service', key.service)}", ")"]
-    lines.append(f"when {{ {' && '.join(_conditions(key, scopes))} }};")
+    lines += ["  ],", f"  {_resource(key.service, host=host)}", ")"]
+    lines += [f"when {{ {' && '.join(_conditions(key, scopes))} }}", *key.demanded]
+    lines[-1] += ";"
     actions = tuple((action, use.count) for action, use in group.items())
     text = "\n".join(lines) + "\n"
     return Permit(name, key.agent, key.service, actions, tuple(scopes), key.environment, key.approved, text)
