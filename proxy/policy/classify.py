@@ -11,6 +11,7 @@ recorded.
 
 from proxy.credential.placeholder import PREFIX, redact
 from proxy.errors import Code, Refusal
+from proxy.http.message import first
 from proxy.policy import aws, graphql, grpc, mcp, rest
 from proxy.policy.catalogue import Service
 from proxy.policy.content import Act, Call, Classified, NeedBody
@@ -41,8 +42,10 @@ def classify(
 
 
 def _spoken(call: Call, service: Service, needs: Needs, limit: int) -> Classified | NeedBody | Refusal:
-    unread = call.has_body and call.body is None
-    match service.protocol_at(call.path):
+    unread, spoken = call.has_body and call.body is None, service.protocol_at(call.path)
+    if spoken is not Protocol.REST and first(call.headers, b"upgrade") is not None:
+        return _UNREADABLE
+    match spoken:
         case Protocol.REST:
             return rest.classify(call, service, needs, limit)
         case Protocol.MCP:
@@ -56,6 +59,11 @@ def _spoken(call: Call, service: Service, needs: Needs, limit: int) -> Classifie
         case Protocol.AWS_JSON:
             wanted = unread and Place.BODY in needs.facts
             return NeedBody(limit) if wanted else aws.classify(call, service, needs)
+
+
+_UNREADABLE = Refusal(
+    Code.CONTENT_UNSUPPORTED, "what a WebSocket carries cannot be read here; send each call by itself"
+)
 
 
 def _redacted(act: Act) -> Act:

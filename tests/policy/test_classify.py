@@ -136,3 +136,22 @@ def test_a_call_whose_content_is_there_is_classified_or_refused(method, path, qu
                 json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
                 == act.facts
             )
+
+
+UPGRADE = (b"Upgrade", b"websocket")
+
+
+@pytest.mark.parametrize(
+    ("path", "query"), [("/graphql", (("query", "{ viewer { login } }"),)), ("/mcp", ()), ("/aws", ())]
+)
+def test_no_websocket_opens_where_each_call_has_to_be_read(path, query):
+    call = Call("GET", path, query, (UPGRADE,), has_body=False, body=None)
+    for needs in (NOTHING, EVERY):
+        found = classify(call, API, needs, LIMIT)
+        assert isinstance(found, Refusal)
+        assert found.code is Code.CONTENT_UNSUPPORTED
+
+
+def test_a_websocket_at_a_path_of_rest_is_what_its_method_and_path_say():
+    call = Call("GET", "/elsewhere", (), (UPGRADE,), has_body=False, body=None)
+    assert named(classify(call, API, EVERY, LIMIT)) == [("api.http.read", {})]
