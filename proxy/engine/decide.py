@@ -18,7 +18,7 @@ from proxy.engine.seen import Seen
 from proxy.engine.understood import understood
 from proxy.errors import Code, Refusal
 from proxy.exchange import Exchange, Step
-from proxy.http.canonical import Target, query_pairs
+from proxy.http.canonical import Target
 from proxy.http.chunked import ChunkedDecoder
 from proxy.http.guard import Guarded
 from proxy.http.message import Chunked, Framing, Length, NoBody, first
@@ -30,6 +30,7 @@ from proxy.policy.content import Act, Call, Classified, NeedBody, Watch
 from proxy.policy.decision import Pdp, RequestFacts, Site
 from proxy.policy.fact import Protocol
 from proxy.policy.obligation import Obligations
+from proxy.policy.query import parameters
 from proxy.ports import Clock, Tasks
 
 
@@ -85,12 +86,12 @@ class Decider:
         intake: Intake,
     ) -> Ready | Refusal:
         """Take all the steps; ``seen`` learns what is to be recorded."""
-        pairs = query_pairs(target.query)
+        site = pdp.site(target.origin)
+        pairs = parameters(target.query, site.service)
         if isinstance(pairs, Refusal):
             return pairs
         seen.query_keys = tuple(name for name, _ in pairs)
         seen.request = request = self._facts(seen, guarded)
-        site = pdp.site(target.origin)
         has_body = not isinstance(guarded.framing, NoBody)
         call = Call(seen.method, target.path.text, pairs, guarded.forward, has_body, None)
         classified = await understood(site, call, guarded, intake, self._limit)
@@ -126,14 +127,15 @@ class Decider:
             classified.watch, keep,
         )  # fmt: skip
 
-    async def may(
-        self, pdp: Pdp, principal: Principal, method: str, target: Target, pairs: tuple[tuple[str, str], ...]
-    ) -> Verdict | Refusal:
+    async def may(self, pdp: Pdp, principal: Principal, method: str, target: Target) -> Verdict | Refusal:
         """What a request without content would be answered, now; nothing is taken from any budget."""
+        site = pdp.site(target.origin)
+        pairs = parameters(target.query, site.service)
+        if isinstance(pairs, Refusal):
+            return pairs
         now = self._clock.wall_ns() // 1_000_000_000
         keys = tuple(name for name, _ in pairs)
         request = RequestFacts(has_body=False, content_type="", query_keys=keys, upgrade="", time=now)
-        site = pdp.site(target.origin)
         call = Call(method, target.path.text, pairs, (), has_body=False, body=None)
         found = classify(call, site.service, site.needs, self._limit)
         if isinstance(found, Refusal):

@@ -7,7 +7,7 @@ policy, grant, budget.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from proxy.engine.caller import Caller, Doorman
 from proxy.engine.decide import Decider, Ready
@@ -141,10 +141,7 @@ class Judge:
         if "%2F" in target.path.text and not self._encoded_slash(target.origin):
             return _ENCODED_SLASH
         refusal = self._destination(target.origin.host, target.origin.port)
-        pairs = query_pairs(target.query)
-        if refusal is not None or isinstance(pairs, Refusal):
-            return refusal or cast("Refusal", pairs)
-        return await self._decider.may(self._rules(), principal, method, target, pairs)
+        return refusal or await self._decider.may(self._rules(), principal, method, target)
 
     def _destination(self, host: Host, port: int) -> Refusal | None:
         return _NOT_THE_DESK if host.name == DESK_HOST else self._destinations.check(host, port)

@@ -3,9 +3,8 @@
 The content is asked for only if a condition on it decides between operations, or rules read facts from it;
 otherwise it streams through. Conditions on the query come first, because they cost nothing.
 
-Decided: ``_method`` in content that is read is refused: frameworks take it for another method than the one
-that was decided (Rails, Laravel, Symfony). In the query a built-in rule forbids it; the headers that do the
-same are the business of ``http.guard``.
+Decided: ``_method`` in content that is read is refused, as in the query (``query``): frameworks take it for
+another method than the one that was decided. The headers that do the same are the business of ``http.guard``.
 """
 
 from collections.abc import Sequence

@@ -22,7 +22,7 @@ def fold(name: str) -> str:
     return "_".join(filter(None, parts)).casefold()
 
 
-def _readings(name: str) -> tuple[str, str]:
+def readings(name: str) -> tuple[str, str]:
     """As ``fold``; and as a list or an object, of which what stands in brackets is a part."""
     return fold(name), fold(name.partition("[")[0])
 
@@ -38,7 +38,7 @@ def lookalike(names: Iterable[str], known: Collection[str]) -> Refusal | None:
     if _ODD.search(text) is None and meant.keys().isdisjoint(text.casefold().split("\0")):
         return None
     for name in others:
-        other = next((meant[one] for one in _readings(name) if one in meant), None)
+        other = next((meant[one] for one in readings(name) if one in meant), None)
         if other is not None:
             return Refusal(Code.AMBIGUOUS_INPUT, f"{name!r} can be taken for {other!r}; spell it {other!r}")
     return None

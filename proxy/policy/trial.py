@@ -12,7 +12,7 @@ from typing import NamedTuple
 import orjson
 
 from proxy.errors import Code, Refusal
-from proxy.http.canonical import Target, parse_target, query_pairs
+from proxy.http.canonical import Target, parse_target
 from proxy.http.guard import Guarded, guard_request
 from proxy.http.message import Headers, NoBody, RequestHead, first, values
 from proxy.identity.principal import Agent, Right, Task
@@ -20,6 +20,7 @@ from proxy.policy.catalogue import Service
 from proxy.policy.classify import classify
 from proxy.policy.content import Act, Call, NeedBody
 from proxy.policy.decision import Allow, Deny, Hold, Pdp, Question, RequestFacts, Ruling
+from proxy.policy.query import parameters
 
 CONTENT_LIMIT = 1_048_576  # octets of content that rules may read, as ``gatepass.yaml`` has it by default
 
@@ -92,7 +93,7 @@ def put(
             Code.TARGET_MALFORMED,
             "the path has an encoded slash, and no service at this host declares encoded_slash",
         )
-    pairs = query_pairs(target.query)
+    pairs = parameters(target.query, site.service)
     if isinstance(pairs, Refusal):
         return pairs
     has_body = not isinstance(guarded.framing, NoBody)
