@@ -1,4 +1,4 @@
-"""A service's credential: where it comes from, and the one place in a request where it may stand.
+"""A service's credential: where it comes from, and where in a request it may stand.
 
 Values only. A ``Binding`` is declared in ``rules/services/*.yaml``; what it does not declare is refused.
 """
@@ -85,7 +85,29 @@ class QuerySurface:
             raise ValueError("the query parameter needs a name")
 
 
-Surface = HeaderSurface | BasicSurface | QuerySurface
+Place = HeaderSurface | BasicSurface | QuerySurface
+
+
+@dataclass(frozen=True, slots=True)
+class EitherHeader:
+    """The credential stands in one of several headers, because the clients of a service differ.
+
+    :raises ValueError: if these are not at least two different ones.
+    """
+
+    headers: tuple[HeaderSurface, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.headers) < 2 or len(set(self.headers)) != len(self.headers):  # noqa: PLR2004 - or it is no choice
+            raise ValueError("name at least two headers, each once")
+
+
+Surface = Place | EitherHeader
+
+
+def places(surface: Surface) -> tuple[Place, ...]:
+    """The places of which one has to hold the credential."""
+    return surface.headers if isinstance(surface, EitherHeader) else (surface,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,15 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from proxy.credential.binding import BasicSurface, Binding, HeaderSurface, QuerySurface, Surface
+from proxy.credential.binding import (
+    BasicSurface,
+    Binding,
+    HeaderSurface,
+    Place,
+    QuerySurface,
+    Surface,
+    places,
+)
 from proxy.credential.placeholder import PREFIX, Holding, find, redact
 from proxy.credential.secret import Secret
 from proxy.errors import Code, Refusal
@@ -28,6 +36,7 @@ _BASIC = re.compile(rb"basic[ \t]+", re.IGNORECASE)
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
 _AUTHORIZATION = b"authorization"
+_NOWHERE = Refusal(Code.PLACEHOLDER_SURFACE, "the placeholder is not in its place")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +145,21 @@ def _header_is(value: bytes, surface: HeaderSurface, placeholder: bytes) -> bool
     return head.lower() == before.lower() and tail == placeholder + after
 
 
-def _declared(surface: Surface, headers: Headers, target: Target, placeholder: bytes) -> Refusal | str:
-    """The declared place's name if ``placeholder`` is the whole of it."""
+def _declared(
+    surface: Surface, headers: Headers, target: Target, placeholder: bytes
+) -> Refusal | tuple[Place, str]:
+    """The declared place that ``placeholder`` is the whole of, and its name."""
+    refusal = _NOWHERE
+    for place in places(surface):
+        name = _whole(place, headers, target, placeholder)
+        if not isinstance(name, Refusal):
+            return place, name
+        refusal = name if name.code is Code.PLACEHOLDER_AMBIGUOUS else refusal
+    return refusal
+
+
+def _whole(surface: Place, headers: Headers, target: Target, placeholder: bytes) -> Refusal | str:
+    """The place's name if ``placeholder`` is the whole of it."""
     match surface:
         case QuerySurface(parameter):
             wanted, place = parameter.encode("utf-8"), f"query {parameter}"
@@ -152,7 +174,7 @@ def _declared(surface: Surface, headers: Headers, target: Target, placeholder: b
             halves = [_basic_halves(value) for value in found]
             fits = any(pair is not None and pair[half] == placeholder for pair in halves)
     if not fits:
-        return Refusal(Code.PLACEHOLDER_SURFACE, place)
+        return _NOWHERE
     if len(found) > 1:
         return Refusal(Code.PLACEHOLDER_AMBIGUOUS, f"{place} is there {len(found)} times")
     return place
@@ -176,8 +198,8 @@ def plan(
     if not found:
         return NoSwap()
     if len(found) > 1:
-        places = ", ".join(dict.fromkeys(_safe(sighting.place) for sighting in found))
-        return Refusal(Code.PLACEHOLDER_AMBIGUOUS, f"{len(found)} placeholders in one request: {places}")
+        where = ", ".join(dict.fromkeys(_safe(sighting.place) for sighting in found))
+        return Refusal(Code.PLACEHOLDER_AMBIGUOUS, f"{len(found)} placeholders in one request: {where}")
     place, placeholder = _safe(found[0].place), found[0].placeholder
     # (3): it is one of ours.
     held = holding(placeholder)
@@ -195,12 +217,11 @@ def plan(
     # (6): it is the whole of the declared surface.
     declared = _declared(binding.surface, headers, target, placeholder)
     if not isinstance(declared, Refusal):
-        return Plan(held, binding, declared, placeholder)
+        return Plan(held, binding, declared[1], placeholder)
     if declared.code is Code.PLACEHOLDER_AMBIGUOUS:
         return declared
-    words = (
-        f"the placeholder is in {place}; {held.service} takes it as the whole of {_shape(binding.surface)}"
-    )
+    shapes = " or ".join(map(_shape, places(binding.surface)))
+    words = f"the placeholder is in {place}; {held.service} takes it as the whole of {shapes}"
     return Refusal(Code.PLACEHOLDER_SURFACE, words)
 
 
@@ -209,7 +230,7 @@ def _safe(place: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in place)[:80]
 
 
-def _shape(surface: Surface) -> str:
+def _shape(surface: Place) -> str:
     match surface:
         case HeaderSurface(header, form):
             return f"'{header}: {form.replace('{secret}', 'PLACEHOLDER')}'"
@@ -253,7 +274,7 @@ def apply(plan: Plan, secret: Secret, headers: Headers, target: Target) -> tuple
     declared = _declared(plan.binding.surface, headers, target, plan.placeholder)
     if isinstance(declared, Refusal):
         return Refusal(declared.code, "the request changed between its plan and its swap")
-    value, surface = secret.reveal(), plan.binding.surface
+    value, surface = secret.reveal(), declared[0]
     match surface:
         case QuerySurface(parameter):
             query = _swap_query(target.query or "", parameter, plan.placeholder, value)

@@ -5,7 +5,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from proxy.credential.binding import BasicSurface, Binding, HeaderSurface, QuerySurface, Surface
+from proxy.credential.binding import (
+    BasicSurface,
+    Binding,
+    EitherHeader,
+    HeaderSurface,
+    QuerySurface,
+    Surface,
+)
 from proxy.policy.entry import Model
 
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)]
@@ -19,8 +26,12 @@ class HeaderEntry(Model):
 
     @model_validator(mode="after")
     def _fits(self) -> "HeaderEntry":
-        HeaderSurface(self.name, self.format)
+        self.surface()
         return self
+
+    def surface(self) -> HeaderSurface:
+        """What the entry declares."""
+        return HeaderSurface(self.name, self.format)
 
 
 class BasicEntry(Model):
@@ -47,14 +58,18 @@ class CredentialEntry(Model):
     provider: Literal["env", "file"]
     name: str
     header: HeaderEntry | None = None
+    headers: list[HeaderEntry] | None = None  # any one of them
     basic: BasicEntry | None = None
     query: QueryEntry | None = None
     variables: list[Variable] | None = None
 
     @model_validator(mode="after")
     def _one_place(self) -> "CredentialEntry":
-        if sum(place is not None for place in (self.header, self.basic, self.query)) > 1:
-            raise ValueError("one place at most: header, basic or query")
+        places = (self.header, self.headers, self.basic, self.query)
+        if sum(place is not None for place in places) > 1:
+            raise ValueError("one place at most: header, headers, basic or query")
+        if self.headers is not None:
+            EitherHeader(tuple(entry.surface() for entry in self.headers))
         if self.provider == "env" and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.name) is None:
             raise ValueError("name must be the name of an environment variable")
         if self.provider == "file" and (not self.name.startswith("/") or "\0" in self.name):
@@ -65,7 +80,9 @@ class CredentialEntry(Model):
         """What the entry declares for ``service``."""
         surface: Surface = HeaderSurface()
         if self.header is not None:
-            surface = HeaderSurface(self.header.name, self.header.format)
+            surface = self.header.surface()
+        elif self.headers is not None:
+            surface = EitherHeader(tuple(entry.surface() for entry in self.headers))
         elif self.basic is not None:
             surface = BasicSurface(self.basic.username, self.basic.where)
         elif self.query is not None:

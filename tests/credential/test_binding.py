@@ -1,6 +1,6 @@
 import pytest
 
-from proxy.credential.binding import BasicSurface, HeaderSurface, QuerySurface
+from proxy.credential.binding import BasicSurface, EitherHeader, HeaderSurface, QuerySurface
 
 
 def test_a_format_has_two_sides():
@@ -33,3 +33,9 @@ def test_a_query_parameter_has_a_name():
     assert QuerySurface("key").parameter == "key"
     with pytest.raises(ValueError, match="name"):
         QuerySurface("")
+
+
+@pytest.mark.parametrize("headers", [(), (HeaderSurface(),), (HeaderSurface(), HeaderSurface())])
+def test_a_choice_of_headers_is_one(headers):
+    with pytest.raises(ValueError, match="at least two"):
+        EitherHeader(headers)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.credential.binding import BasicSurface, Binding, HeaderSurface, QuerySurface
+from proxy.credential.binding import BasicSurface, Binding, EitherHeader, HeaderSurface, QuerySurface
 from proxy.credential.placeholder import Holding, digest, find, mint
 from proxy.credential.secret import Secret
 from proxy.credential.swap import NoSwap, Plan, apply, plan
@@ -55,6 +55,49 @@ def bearer(placeholder=MINE):
 
 def code(result):
     return result.code if isinstance(result, Refusal) else None
+
+
+EITHER = EitherHeader(
+    (HeaderSurface("X-Api-Key", "{secret}"), HEADER, HeaderSurface(format="token {secret}"))
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "place"),
+    [
+        (b"x-api-key", b"", "header x-api-key"),
+        (b"Authorization", b"Bearer ", "header authorization"),
+        (b"authorization", b"TOKEN ", "header authorization"),
+    ],
+)
+def test_of_several_headers_the_one_that_is_there_is_swapped(name, before, place):
+    sent = ((b"Accept", b"*/*"), (name, before + MINE))
+    found = planned(sent, surface=EITHER)
+    assert isinstance(found, Plan)
+    assert found.surface == place
+    swapped = apply(found, VISIBLE, sent, where())
+    assert not isinstance(swapped, Refusal)
+    (_, accepted), (kept, value) = swapped[0]
+    assert (accepted, kept, value.lower()) == (b"*/*", name, before.lower() + VISIBLE.reveal())
+
+
+@pytest.mark.parametrize(
+    ("sent", "refusal"),
+    [
+        ([(b"X-Api-Key", b"Bearer " + MINE)], Code.PLACEHOLDER_SURFACE),
+        ([(b"X-Other", MINE)], Code.PLACEHOLDER_SURFACE),
+        ([(b"X-Api-Key", MINE), (b"Authorization", b"Bearer " + MINE)], Code.PLACEHOLDER_AMBIGUOUS),
+        (
+            [(b"Authorization", b"Bearer x"), (b"Authorization", b"Bearer " + MINE)],
+            Code.PLACEHOLDER_AMBIGUOUS,
+        ),
+    ],
+)
+def test_several_headers_are_no_more_than_those(sent, refusal):
+    found = planned(tuple(sent), surface=EITHER)
+    assert code(found) is refusal
+    if refusal is Code.PLACEHOLDER_SURFACE:
+        assert "'X-Api-Key: PLACEHOLDER' or 'Authorization: Bearer PLACEHOLDER' or" in found.detail
 
 
 # -- plan --

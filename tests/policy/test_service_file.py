@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.credential.binding import BasicSurface, Binding, HeaderSurface, QuerySurface
+from proxy.credential.binding import BasicSurface, Binding, EitherHeader, HeaderSurface, QuerySurface
 from proxy.http.canonical import Host, HostKind, parse_host
 from proxy.policy.catalogue import Service
 from proxy.policy.fact import Protocol
@@ -33,6 +33,8 @@ def test_a_whole_file_is_read():
          Binding("api", "env", "K", BasicSurface("bot", "password"), ("A", "B"))),
         ("provider: env, name: K, basic: {where: username}", Binding("api", "env", "K", BasicSurface(None, "username"), ("K",))),
         ("provider: env, name: K, query: {parameter: key}", Binding("api", "env", "K", QuerySurface("key"), ("K",))),
+        ('provider: env, name: K, headers: [{name: X-Key, format: "{secret}"}, {}]',
+         Binding("api", "env", "K", EitherHeader((HeaderSurface("X-Key", "{secret}"), HeaderSurface())), ("K",))),
     ],
 )  # fmt: skip
 def test_each_place_of_a_credential(yaml, binding):
@@ -85,6 +87,8 @@ def test_ports_follow_the_schemes():
         (BARE + "credential: {provider: env, name: 'a b'}\n", 7, "environment variable"),
         (BARE + "credential: {provider: env, name: K, header: {format: x}}\n", 7, "exactly one {secret}"),
         (BARE + "credential: {provider: env, name: K, header: {name: Host}}\n", 7, "cannot carry"),
+        (BARE + "credential: {provider: env, name: K, headers: [{}]}\n", 7, "at least two headers"),
+        (BARE + "credential: {provider: env, name: K, header: {}, headers: [{}, {name: X-Key}]}\n", 7, "one place"),
         (BARE + "credential: {provider: env, name: K, basic: {username: 'a:b'}}\n", 7, "colon"),
         (BARE + "credential: {provider: env, name: K, basic: {username: a, where: username}}\n", 7, "cannot be fixed"),
         ("[]\n", 1, "valid dictionary"),
