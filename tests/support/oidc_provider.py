@@ -5,11 +5,7 @@ It listens on 127.0.0.1, issues JWT access tokens for client credentials, and ro
 
 import asyncio
 import base64
-import fcntl
 import json
-import os
-import shutil
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -19,33 +15,19 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 
+from tests.support import from_npm
+from tests.support.from_npm import missing
+
+__all__ = ["OidcProvider", "installed", "missing"]
+
 SOURCE = Path(__file__).parent / "oidc"
 WAIT_S = 60.0
-_INSTALL = ("npm", "ci", "--no-audit", "--no-fund", "--prefer-offline", "--ignore-scripts")
-_FILES = ("package.json", "package-lock.json", "server.mjs")
 _SECRET = "the-secret-of-a-client-in-a-test"
-
-
-def missing() -> str | None:
-    """Why there can be no provider on this machine, or None."""
-    found = [name for name in ("node", "npm") if shutil.which(name) is None]
-    return f"there is no {' and no '.join(found)} on this machine" if found else None
 
 
 def installed(factory: pytest.TempPathFactory) -> Path:
     """Where the provider is installed: once for the whole run, however many workers it has."""
-    base = factory.getbasetemp()
-    home = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "oidc-provider"
-    home.mkdir(exist_ok=True)
-    done = home / "installed"
-    with (home / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not done.exists():
-            for name in _FILES:
-                shutil.copy(SOURCE / name, home)
-            subprocess.run(_INSTALL, cwd=home, check=True, stdout=subprocess.DEVNULL, timeout=WAIT_S)
-            done.touch()
-    return home
+    return from_npm.installed(factory, SOURCE)
 
 
 class OidcProvider:
