@@ -121,7 +121,7 @@ def _about(call: RecordedCall, said: Said) -> Judged | None:
     origin = call.url.removesuffix(call.path)
     if named["principal"] != said.agent or named["action"] != said.action:
         return Judged(Class.MISMATCH, "the input is about another agent or action than the record")
-    if named["resource"] not in (origin, call.url):  # until 0.3 the path was part of it
+    if named["resource"] not in (origin, call.url):  # older records have the path with it
         return Judged(Class.MISMATCH, "the input is about another place than the record")
     if obj(said.context.get("request")).get("method", call.method) != call.method:
         return Judged(Class.MISMATCH, "the input is about another method than the record")

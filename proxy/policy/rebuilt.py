@@ -84,7 +84,7 @@ def _target(call: RecordedCall) -> Target | Lacking:
 def _request(call: RecordedCall, needs: Needs) -> RequestFacts | Lacking:
     known = obj(call.caller.rulings[0].context.get("request"))
     has_body, content_type, upgrade = call.has_body, call.content_type, call.upgrade
-    if has_body is None:  # until 0.3 only the input told
+    if has_body is None:  # in older records only the input tells
         has_body = told if isinstance(told := known.get("has_body"), bool) else None
         content_type = str(known.get("content_type", ""))
         upgrade = str(known["upgrade"]) if "upgrade" in known else None

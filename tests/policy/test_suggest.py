@@ -306,3 +306,43 @@ def test_names_in_records_cannot_leave_their_place():
     assert [policy.id for policy in rules.policies if policy.effect == "permit"] == [
         "suggested.coder.a-example"
     ]
+
+
+def test_what_was_said_is_learnt_where_the_record_tells():
+    """Without rules nothing names a tool or a field; a record may tell of them all the same."""
+    told = (
+        ("/mcp/", {"mcp": {"method": "tools/call", "tool": "find", "uri": "", "batch": False}}),
+        ("/mcp/", {"mcp": {"method": "tools/list", "tool": "", "uri": "", "batch": False}}),
+        ("/mcp/", {"mcp": {"method": "", "tool": "", "uri": "", "batch": False}}),
+        (
+            "/graphql",
+            {
+                "graphql": {
+                    "operation": "mutation",
+                    "name": "",
+                    "fields": ["addPet"],
+                    "depth": 1,
+                    "persisted": False,
+                }
+            },
+        ),
+        ("/v1/7", {}),
+    )
+    calls = [
+        read(changed(raw(observe(), "POST", f"https://api.example.org{path}"), "why.facts", facts))
+        for path, facts in told
+    ]
+    found = suggested(*calls, files={})
+    text = found.files["services/example.yaml"].decode()
+    assert "endpoints: {/graphql: graphql, /mcp/: mcp}\n" in text
+    assert "  tool.find: {group: admin, tool: find}  # 1 call\n" in text
+    assert "  mutation.addpet: {group: write, graphql: mutation.addPet}  # 1 call\n" in text
+    assert [permit.actions for permit in found.permits] == [
+        (
+            ("example.mcp.list", 1),
+            ("example.mcp.reply", 1),
+            ("example.mutation.addpet", 1),
+            ("example.tool.find", 1),
+            ("example.v1.id.post", 1),
+        )
+    ]
