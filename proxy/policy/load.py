@@ -6,13 +6,10 @@ tier, service, action and host that a policy names exists: a typing error in a f
 was to close; (5) Cedar's strict validation against the schema of the catalogue.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from difflib import get_close_matches
-
-import cedarpy
 
 from proxy.identity.principal import Agent
 from proxy.policy import builtin
@@ -21,10 +18,9 @@ from proxy.policy.schema import schema_text
 from proxy.policy.scope import host_of, parse_origin
 from proxy.policy.service_file import parse_service
 from proxy.policy.statement import Policy, Reference, parse_policies
+from proxy.policy.validation import invalid
 from proxy.problems import Problem
 
-_POSITION = re.compile(r"policy(\d+)")
-_POSITIONAL = re.compile(r"^for policy `policy\d+`, ")
 _READ = {"policies": ".cedar", "services": ".yaml"}
 
 
@@ -150,23 +146,6 @@ def _names(
                 yield Problem(policy.file, policy.line, f"{policy.id}: {words}")
 
 
-def _validate(policies: Sequence[Policy], schema: str) -> Iterator[Problem]:
-    """(5): Cedar's own validation, with the policies in order, so that positions lead back to them."""
-    result = cedarpy.validate_policies(
-        "\n".join(policy.text for policy in policies), schema, release_gil=True
-    )
-    for error in result.errors:
-        position = _POSITION.fullmatch(error.policy_id)
-        words = _POSITIONAL.sub("", error.error)
-        if position is None:
-            yield Problem("policies", None, words)
-        else:
-            policy = policies[int(position[1])]
-            yield Problem(policy.file, policy.line, f"{policy.id}: {words}")
-    if not result.validation_passed and not result.errors:
-        yield Problem("policies", None, "Cedar's validation failed without saying why")
-
-
 def check_rules(files: Mapping[str, bytes], agents: Sequence[Agent] | None) -> LoadedRules | list[Problem]:
     """Read and check a rule set. Never raises; what it returns on success passed every check."""
     problems = list(_strangers(files))
@@ -178,6 +157,6 @@ def check_rules(files: Mapping[str, bytes], agents: Sequence[Agent] | None) -> L
     if complete:  # with half a catalogue, each name of the other half would be one more problem
         problems += _names(policies, catalogue, agents)
     if not problems:
-        problems += _validate(policies, schema)
+        problems += invalid(policies, catalogue, schema)
     whole = {**files, builtin.FILE: own}
     return problems or LoadedRules(catalogue, tuple(policies), schema, whole, homes)
