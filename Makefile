@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,lint]'
 	@touch $@
 
-demo: $(STAMP) ## an agent, its helper, a revocation, and what the log says of them
+demo: $(STAMP) ## agents, a helper, a revocation, approvals, tools, and rules learnt from the log
 	@$(BIN)/python -m demo
 
 test: $(STAMP) ## the whole suite, in parallel

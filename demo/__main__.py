@@ -8,8 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from demo import delegation, rules
-from demo.stage import HERE, check, gatepass, heading
+from demo import delegation, learning, policy, rules
+from demo.stage import HERE, check, gatepass, heading, serving, told
 
 
 def main(directory: Path) -> None:
@@ -29,7 +29,10 @@ def main(directory: Path) -> None:
         port = int(api.stdout.readline())
         rules.write(directory, port)
         show(directory, port, key)
-        delegation.show(directory, port, key)
+        with serving(directory, key) as address:
+            delegation.show(directory, port, key, address)
+            policy.show(directory, port, key, address)
+        learning.show(directory, port)
         search(directory, key)
     finally:
         api.kill()
@@ -43,10 +46,11 @@ def show(directory: Path, port: int, key: str) -> None:
     hosts = [f"https://orders.demo.test:{port}", f"https://collect.demo.test:{port}"]
     agent = [sys.executable, "agent.py", *hosts]
     asked = ["--agent", "buyer", "--purpose", "check the orders", "--scope", "orders:read"]
-    told = gatepass(directory, "run", *asked, "--", *agent, key=key)
-    print(told, flush=True)
+    said = gatepass(directory, "run", *asked, "--", *agent, keep=True, key=key)
+    told(said)
+    print()
     seen = [json.loads(line) for line in (directory / "seen.jsonl").read_text().splitlines()]
-    check(key not in told, "the real key is nowhere in what the agent saw")
+    check(key not in said, "the real key is nowhere in what the agent saw")
     check(
         [call["authorization"] for call in seen] == [f"Bearer {key}"],
         "the API saw one call, with the real key",

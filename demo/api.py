@@ -1,4 +1,4 @@
-"""The orders API: HTTPS with a CA of its own. It writes down which credential it saw.
+"""The orders API, and a server of tools (MCP): HTTPS with a CA of its own. It writes down what it saw.
 
 ``python -m demo.api DIRECTORY``: the CA goes to ``DIRECTORY/roots/api.pem``, what was seen to
 ``DIRECTORY/seen.jsonl``, the port to standard output.
@@ -6,14 +6,22 @@
 
 import contextlib
 import json
+import re
 import ssl
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import trustme
 
-HOSTS = ("orders.demo.test", "collect.demo.test")
+HOSTS = ("orders.demo.test", "collect.demo.test", "tools.demo.test")
+REFUNDS = re.compile(r"/v1/orders/[0-9]+/refunds")
+TOOLS = {
+    "search_orders": "Find orders",
+    "cancel_order": "Cancel an order",
+    "drop_tables": "Delete all orders",
+}
 
 
 class Api(BaseHTTPRequestHandler):
@@ -24,20 +32,25 @@ class Api(BaseHTTPRequestHandler):
     key: str
 
     def do_GET(self) -> None:
+        content = self.rfile.read(int(self.headers["Content-Length"] or 0))
         seen = {
             "host": self.headers["Host"],
             "path": self.path,
             "authorization": self.headers["Authorization"],
+            "content": content.decode(),
         }
         with self.seen.open("a") as file:
             file.write(json.dumps(seen) + "\n")
-        known = self.headers["Authorization"] == f"Bearer {self.key}"
-        if known and self.path == "/v1/orders/watch":
-            return self._watch()
-        self._answer(
-            *((200, {"orders": [{"id": 7, "item": "ink"}]}) if known else (401, {"error": "unknown key"}))
-        )
-        return None
+        if self.path == "/mcp":
+            self._answer(200, rpc(json.loads(content)))
+        elif self.headers["Authorization"] != f"Bearer {self.key}":
+            self._answer(401, {"error": "unknown key"})
+        elif self.path == "/v1/orders/watch":
+            self._watch()
+        elif REFUNDS.fullmatch(self.path):
+            self._answer(201, {"refunded": json.loads(content)["amount"]})
+        else:
+            self._answer(200, {"orders": [{"id": 7, "item": "ink"}]})
 
     do_POST = do_GET
 
@@ -63,6 +76,18 @@ class Api(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Standard error belongs to the demo."""
+
+
+def rpc(asked: dict[str, Any]) -> dict[str, object]:
+    """The answer to a JSON-RPC request: the list of tools, or what one of them did."""
+    if asked["method"] == "tools/list":
+        tools = [
+            {"name": name, "description": does, "inputSchema": {"type": "object"}}
+            for name, does in TOOLS.items()
+        ]
+        return {"jsonrpc": "2.0", "id": asked["id"], "result": {"tools": tools}}
+    done = {"type": "text", "text": f"{asked['params']['name']}: done"}
+    return {"jsonrpc": "2.0", "id": asked["id"], "result": {"content": [done]}}
 
 
 def main(directory: Path, key: str) -> None:

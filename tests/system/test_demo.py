@@ -22,5 +22,17 @@ def test_the_demo_shows_what_it_says() -> None:
         "clerk: the stream was cut",
         "code=revoked",
         "buyer > clerk",
+        "A person has to approve this call",
+        "approved ap-",
+        "the approval was for exactly that request",
+        "200 ['search_orders']",
+        "error default_deny",
+        "error rate_limited (Retry-After: ",
+        "amuont` in context",
+        "ask for a credit note",
+        "it would be allowed if\tthe task has the scope orders:write",
+        "context.facts.body.amount <= 100 || context.approved };\n",
+        "0 newly allowed, 0 newly denied, 0 newly held, 0 unreplayable",
+        "cases passed",
     ):
         assert shown in done.stdout
