@@ -54,45 +54,25 @@ HUGE = 2**53 - 1
 WORD = st.sampled_from(WORDS).map(lambda word: json.dumps(word, ensure_ascii=False))
 ANYWHERE = {  # attributes that every question has
     FactType.STRING: [
-        *(
-            "principal.environment",
-            "principal.tier",
-            "resource.host",
-            "resource.sensitivity",
-            "context.task.id",
-        ),
-        *(
-            "context.task.purpose",
-            "context.task.on_behalf_of",
-            "context.request.method",
-            "context.request.path",
-        ),
-        *("context.request.content_type", "context.request.upgrade", "resource.service"),
+        *("principal.environment", "principal.tier", "resource.host", "resource.sensitivity"),
+        *("resource.service", "context.task.id", "context.task.purpose", "context.task.on_behalf_of"),
+        *(f"context.request.{name}" for name in ("content_type", "method", "path", "upgrade")),
     ],
     FactType.LONG: ["resource.port", "context.request.time"],
     FactType.BOOL: [
-        "context.approved",
-        "context.task.delegated",
-        "context.request.has_body",
-        "resource.catalogued",
+        *("context.approved", "context.task.delegated", "context.request.has_body", "resource.catalogued")
     ],
     FactType.STRINGS: ["context.task.scopes", "context.request.query_keys", "resource.environments"],
 }
 WHO = [
-    "principal",
-    "principal",
+    *["principal"] * 2,
     "principal is Agent",
     'principal in Tier::"standard"',
     'principal == Agent::"intern"',
 ]
 WIDE = ["action", "action", 'action in Action::"read"', 'action in [Action::"shop", Action::"http.read"]']
-WHERE = [
-    "resource",
-    "resource",
-    "resource is Endpoint",
-    'resource in Service::"shop"',
-    'resource in Host::"x.example.org"',
-]
+IN = ['resource in Service::"shop"', 'resource in Host::"x.example.org"']
+WHERE = ["resource", "resource", "resource is Endpoint", *IN]
 THERE = {  # those of one service or of one of its actions, and of none other
     "shop": {
         FactType.LONG: ["context.budgets.calls.used", "context.budgets.cost.limit"],
@@ -100,11 +80,7 @@ THERE = {  # those of one service or of one of its actions, and of none other
     },
     "shop.order": {
         FactType.STRING: ["context.facts.path.id"],
-        FactType.LONG: [
-            "context.facts.body.amount",
-            "context.budgets.calls.used",
-            "context.budgets.cost.limit",
-        ],
+        FactType.LONG: ["context.facts.body.amount", "context.budgets.calls.used"],
         FactType.BOOL: ["(context.facts.query has dry && context.facts.query.dry)"],
         FactType.STRINGS: ["context.facts.body.tags"],
     },
@@ -217,9 +193,7 @@ FACTS = {
     ),
     "find": OBJECT(
         {
-            "mcp": OBJECT(
-                {"method": st.just("tools/call"), "tool": TEXT, "uri": st.just(""), "batch": st.booleans()}
-            ),
+            "mcp": OBJECT({"method": TEXT, "tool": TEXT, "uri": TEXT, "batch": st.booleans()}),
             "input": OBJECT({"query": TEXT}, optional={"limit": NUMBER}),
         }
     ),
@@ -227,10 +201,10 @@ FACTS = {
         {
             "graphql": OBJECT(
                 {
-                    "operation": st.just("query"),
+                    "operation": TEXT,
                     "name": TEXT,
                     "fields": STRINGS,
-                    "depth": st.integers(1, 9),
+                    "depth": NUMBER,
                     "persisted": st.booleans(),
                 }
             ),
