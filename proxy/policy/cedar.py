@@ -26,11 +26,11 @@ from proxy.policy.catalogue import Service
 from proxy.policy.decision import Question, Ruling, Site
 from proxy.policy.document import Subject
 from proxy.policy.load import LoadedRules, check_rules
-from proxy.policy.needs import EVERYTHING
+from proxy.policy.needs import EVERYTHING, Needs
 from proxy.policy.possible import Possible
 from proxy.policy.recent import Recent
 from proxy.policy.schema import schema_text
-from proxy.policy.slices import Slice, Slices, policies_text
+from proxy.policy.slices import Acting, Slice, Slices, policies_text
 from proxy.policy.verdict import Effect, Speaker, Verdict, judge, unevaluated
 from proxy.problems import Problem
 
@@ -129,7 +129,7 @@ class RuleSet:
         try:
             place = self._place(question.target.origin)
             about = _about(question)
-            key = _key(question, about, place.slice)
+            key = _key(question, about, place.slice.acting[question.act.operation.id].needs)
             known = self._rulings.get(key)
             if known is None:
                 known = self._evaluate(question, about, place)
@@ -152,19 +152,20 @@ class RuleSet:
     def _evaluate(
         self, question: Question, about: tuple[object, ...], place: Place
     ) -> tuple[Verdict, Ruling]:
-        service, action = place.slice.service, question.act.operation.id
+        where, action = place.slice, question.act.operation.id
+        acting = where.acting[action]
         who, entities = self._who(question, about, place)
-        context = _context(question, place.slice, who)
+        context = _context(question, where, acting.needs, who)
         name = document.uid("Action", action)
-        verdict = _ask(who, name, context, entities, place.slice)
-        if verdict.effect is Effect.DENY and _may_wait(verdict, question, place.slice):
-            approved = _context(question._replace(approved=True), place.slice, who)
-            second = _ask(who, name, approved, entities, place.slice)
+        verdict = _ask(who, name, context, entities, acting, where)
+        if verdict.effect is Effect.DENY and _may_wait(verdict, question, acting.needs):
+            approved = _context(question._replace(approved=True), where, acting.needs, who)
+            second = _ask(who, name, approved, entities, acting, where)
             if second.effect is Effect.ALLOW:
                 verdict = Verdict(Effect.HOLD, second.rules, ())
         decision = self._speaker.say(verdict, question)
         text = who.document(name, context)
-        return verdict, Ruling(decision, text, service, action, self.sha256, ENGINE, observed=False)
+        return verdict, Ruling(decision, text, where.service, action, self.sha256, ENGINE, observed=False)
 
     def _who(
         self, question: Question, about: tuple[object, ...], place: Place
@@ -189,14 +190,19 @@ def _subject(question: Question, place: Place) -> Subject:
     return document.subject(question.agent, question.task, question.right, origin, service, place.pattern)
 
 
-def _context(question: Question, where: Slice, who: Subject) -> bytes:
-    facts = not where.needs.facts.isdisjoint(question.act.operation.fact_groups)
+def _context(question: Question, where: Slice, told: Needs, who: Subject) -> bytes:
+    facts = not told.facts.isdisjoint(question.act.operation.fact_groups)
     budgets = where.service is not None and bool(where.service.budgets)
-    return document.context(question, where.needs, who.task, facts=facts, budgets=budgets)
+    return document.context(question, told, who.task, facts=facts, budgets=budgets)
 
 
 def _ask(
-    who: Subject, action: document.Uid, context: bytes, entities: cedarpy.Entities, where: Slice
+    who: Subject,
+    action: document.Uid,
+    context: bytes,
+    entities: cedarpy.Entities,
+    acting: Acting,
+    where: Slice,
 ) -> Verdict:
     request = {
         "principal": who.principal,
@@ -204,12 +210,11 @@ def _ask(
         "resource": who.resource,
         "context": context.decode("utf-8"),
     }
-    policies = where.policy_sets[action["id"]]
-    return judge(cedarpy.is_authorized(request, policies, entities, where.schema))
+    return judge(cedarpy.is_authorized(request, acting.policies, entities, where.schema))
 
 
-def _may_wait(verdict: Verdict, question: Question, where: Slice) -> bool:
-    return where.needs.approval and not question.approved and not verdict.errors
+def _may_wait(verdict: Verdict, question: Question, told: Needs) -> bool:
+    return told.approval and not question.approved and not verdict.errors
 
 
 def _about(question: Question) -> tuple[object, ...]:
@@ -224,14 +229,14 @@ def _about(question: Question) -> tuple[object, ...]:
     )
 
 
-def _key(question: Question, about: tuple[object, ...], where: Slice) -> tuple[object, ...]:
+def _key(question: Question, about: tuple[object, ...], told: Needs) -> tuple[object, ...]:
     """Everything that goes into the document of a question: equal keys have equal documents."""
-    facts, needs = question.request, where.needs.request
+    facts, needs = question.request, told.request
     return (
         about,
         question.act.operation.id,
         question.act.operation.fact_groups,
-        question.act.facts,
+        question.act.facts if told.facts else None,
         question.budgets,
         question.approved,
         facts.query_keys if "query_keys" in needs else None,

@@ -34,22 +34,21 @@ def uid(kind: str, name: str) -> Uid:
 
 
 class Subject(NamedTuple):
-    """The entities of a request: who, under which task, where to. ``task`` is how the context names it."""
+    """The entities of a request: who, under which task, where to.
+
+    ``task`` is how the context names it, ``names`` are principal and resource as members of an object.
+    """
 
     principal: Uid
     resource: Uid
     task: bytes
     entities: bytes
+    names: bytes
 
     def document(self, action: Uid, context: bytes) -> bytes:
         """The whole document; the keys of its parts are in order already."""
-        names = canonical({"principal": self.principal, "resource": self.resource})
-        return b'{"action":%s,"context":%s,"entities":%s,%s' % (
-            canonical(action),
-            context,
-            self.entities,
-            names[1:],
-        )
+        written = canonical(action), context, self.entities, self.names
+        return b'{"action":%s,"context":%s,"entities":%s,%s}' % written
 
 
 def agent_entity(agent: Agent) -> dict[str, object]:
@@ -104,11 +103,13 @@ def subject(
 ) -> Subject:
     """The entities of a request, as Cedar wants them and as they are recorded."""
     entities = [agent_entity(agent), endpoint_entity(origin, service, pattern), task_entity(task, right)]
+    principal, resource = uid("Agent", agent.id), uid("Endpoint", str(origin))
     return Subject(
-        uid("Agent", agent.id),
-        uid("Endpoint", str(origin)),
+        principal,
+        resource,
         canonical({"__entity": uid("Task", task.id)}),
         canonical(entities),
+        canonical({"principal": principal, "resource": resource})[1:-1],
     )
 
 

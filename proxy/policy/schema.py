@@ -18,8 +18,6 @@ from proxy.policy.fact_schema import PROTOCOL_TYPES, attribute, declared
 from proxy.policy.needs import EVERYTHING, NOTHING, Needs
 from proxy.policy.operation import UNCATALOGUED, Group, Operation
 
-UNKNOWN = ""  # in place of a service's name: hosts that are in no service
-
 _ENTITIES = """\
 // Generated from the catalogue (rules/services/*.yaml); for editors. gatepass makes its own at load.
 
@@ -128,17 +126,17 @@ class _Actions:
         self._budgets = False
         self._lines: list[str] = [f"action {', '.join(Group)};"]
 
-    def add(self, service: Service | None, needs: Needs) -> None:
+    def add(self, service: Service | None, told: Mapping[str, Needs] | None) -> None:
         """The actions of a service, or those of hosts that are in none."""
-        request = self._requests.name(needs.request)
         operations = UNCATALOGUED if service is None else service.all_operations
         self._lines.append("")
         if service is not None:
             self._lines.append(f'action "{service.name}";')
             self._budgets |= bool(service.budgets)
         for operation in operations:
+            needs = EVERYTHING if told is None else told.get(operation.id, NOTHING)
             self._groups |= operation.fact_groups & needs.facts
-            context = _context(operation, service, needs, request)
+            context = _context(operation, service, needs, self._requests.name(needs.request))
             parents = f'"{operation.group}"' + ("" if service is None else f', "{service.name}"')
             applies = f"appliesTo {{ principal: Agent, resource: Endpoint, context: {context} }}"
             self._lines.append(f'action "{operation.id}" in [{parents}] {applies};')
@@ -150,21 +148,20 @@ class _Actions:
         return "\n".join([_ENTITIES, *self._requests.text(), *budgets, *facts, *self._lines]) + "\n"
 
 
-def schema_text(services: Iterable[Service], needs: Mapping[str, Needs] | None = None) -> str:
+def schema_text(services: Iterable[Service], told: Mapping[str, Needs] | None = None) -> str:
     """The schema, in Cedar's own syntax. Services come in the order of their names.
 
-    ``needs`` says by the names of services (``UNKNOWN`` for hosts in none) what is kept, nothing where a
-    name is missing; without it everything is.
+    ``told`` says by the names of actions what is kept of the context, nothing where a name is missing;
+    without it everything is.
     """
     actions = _Actions()
-    actions.add(None, EVERYTHING if needs is None else needs.get(UNKNOWN, NOTHING))
-    for service in sorted(services, key=lambda service: service.name):
-        actions.add(service, EVERYTHING if needs is None else needs.get(service.name, NOTHING))
+    for service in (None, *sorted(services, key=lambda service: service.name)):
+        actions.add(service, told)
     return actions.text()
 
 
-def service_schema(service: Service | None, needs: Needs) -> str:
-    """That part of the pruned schema by which requests to one service (None: to no service) are evaluated."""
+def service_schema(service: Service | None, told: Mapping[str, Needs] | None = None) -> str:
+    """That part of the schema by which requests to one service (None: to no service) are evaluated."""
     actions = _Actions()
-    actions.add(service, needs)
+    actions.add(service, told)
     return actions.text()

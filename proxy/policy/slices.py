@@ -2,14 +2,16 @@
 
 Cedar looks at every policy of a set, so a slice, and in it a set for each action, makes a decision quick;
 and since a policy whose scope does not match is never evaluated, it decides as the whole set does, errors
-included. What a slice's policies cannot read of a call is not in its schema, and so in no question to it.
+included. What the policies for an action cannot read of a call is not in the schema of that action, and so in
+no question about it: Cedar takes most of its time to read the context.
 
 Slices of services are made at load; those of other hosts that rules name when they are first asked for.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import cedarpy
 
@@ -24,18 +26,29 @@ from proxy.policy.statement import Policy
 _MAX_HOSTS = 256
 
 
+class Acting(NamedTuple):
+    """The policies of a slice that could match one action, and what is told of a call to decide by them.
+
+    ``needs`` has all groups of facts that are read at the slice, or none: what a call does is found out
+    before these policies are chosen, and its facts come in one piece.
+    """
+
+    policies: cedarpy.PolicySet
+    needs: Needs
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Slice:
     """The policies that could match at ``service`` (None: at one host of none), ready to be evaluated.
 
-    ``policy_sets`` are those of them that could match each action; actions with the same ones share a
-    set. ``schema`` types what ``needs`` says, and nothing else.
+    ``needs`` is what all of them read, ``acting`` has each action by its name; actions with the same policies
+    share a set. ``schema`` types what the ``needs`` of each action say, and nothing else.
     """
 
     service: Service | None
     policies: tuple[Policy, ...]
     needs: Needs
-    policy_sets: Mapping[str, cedarpy.PolicySet]
+    acting: Mapping[str, Acting]
     schema: cedarpy.Schema
 
 
@@ -85,15 +98,19 @@ class _Sorted:
     def _acting(self, policies: Iterable[Policy], names: frozenset[str]) -> tuple[Policy, ...]:
         return tuple(policy for policy in policies if _speaks_of(self._scopes[policy.id], names))
 
-    def sets(self, policies: Sequence[Policy], service: Service | None) -> Mapping[str, cedarpy.PolicySet]:
-        """For every action there, those of ``policies`` that speak of it."""
-        made: dict[tuple[str, ...], cedarpy.PolicySet] = {}
-        found: dict[str, cedarpy.PolicySet] = {}
+    def acting(
+        self, policies: Sequence[Policy], service: Service | None, read: frozenset[str]
+    ) -> Mapping[str, Acting]:
+        """For every action there, those of ``policies`` that speak of it; ``read`` is of all of them."""
+        made: dict[tuple[str, ...], Acting] = {}
+        found: dict[str, Acting] = {}
         for operation in operations_of(service):
             chosen = self._acting(policies, names_of([operation], service))
             names = tuple(policy.id for policy in chosen)
             if names not in made:
-                made[names] = _policy_set(chosen)
+                wanted = needs(chosen)
+                told = replace(wanted, facts=read) if wanted.facts else wanted
+                made[names] = Acting(_policy_set(chosen), told)
             found[operation.id] = made[names]
         return found
 
@@ -108,19 +125,23 @@ class Slices:
     def __init__(self, catalogue: Catalogue, policies: Sequence[Policy]) -> None:
         self._sorted = _Sorted(catalogue, policies)
         self._services = {service.name: self._of_service(service) for service in catalogue.services}
-        self._needs = needs(self._sorted.every_host())
-        self._schema = _schema(None, self._needs)
+        every = self._sorted.every_host()
+        self._needs = needs(every)
+        self._hosts = self._sorted.acting(every, None, self._needs.facts)
+        self._schema = _schema(None, _told(self._hosts))
         self._elsewhere = self._of_host(self._sorted.host(""))
         self._host = lru_cache(maxsize=_MAX_HOSTS)(lambda name: self._of_host(self._sorted.host(name)))
 
     def _of_service(self, service: Service) -> Slice:
         chosen = self._sorted.service(service)
         wanted = needs(chosen)
-        sets = self._sorted.sets(chosen, service)
-        return Slice(service, chosen, wanted, sets, _schema(service, wanted))
+        acting = self._sorted.acting(chosen, service, wanted.facts)
+        return Slice(service, chosen, wanted, acting, _schema(service, _told(acting)))
 
     def _of_host(self, chosen: tuple[Policy, ...]) -> Slice:
-        return Slice(None, chosen, self._needs, self._sorted.sets(chosen, None), self._schema)
+        here = self._sorted.acting(chosen, None, self._needs.facts)
+        acting = {name: one._replace(needs=self._hosts[name].needs) for name, one in here.items()}
+        return Slice(None, chosen, self._needs, acting, self._schema)
 
     def at(self, service: Service | None, host: str) -> Slice:
         """The slice of ``service``, or of the host with this name if it is in none."""
@@ -129,9 +150,16 @@ class Slices:
         return self._host(host) if host in self._sorted.hosts else self._elsewhere
 
     def needs(self) -> dict[str, Needs]:
-        """What the rules read, by the name of the service; ``""`` is what is in none."""
-        return {"": self._needs} | {name: found.needs for name, found in self._services.items()}
+        """What is told of a call to decide on it, by the names of actions."""
+        found = _told(self._hosts)
+        for one in self._services.values():
+            found |= _told(one.acting)
+        return found
 
 
-def _schema(service: Service | None, wanted: Needs) -> cedarpy.Schema:
-    return cedarpy.Schema.from_str(service_schema(service, wanted), release_gil=True)
+def _told(acting: Mapping[str, Acting]) -> dict[str, Needs]:
+    return {name: one.needs for name, one in acting.items()}
+
+
+def _schema(service: Service | None, told: Mapping[str, Needs]) -> cedarpy.Schema:
+    return cedarpy.Schema.from_str(service_schema(service, told), release_gil=True)

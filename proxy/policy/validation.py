@@ -12,15 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 import cedarpy
 
 from proxy.policy.catalogue import Catalogue, Service
-from proxy.policy.needs import EVERYTHING
 from proxy.policy.operation import Group
-from proxy.policy.schema import UNKNOWN, service_schema
+from proxy.policy.schema import service_schema
 from proxy.policy.scope import Homes, names_of, operations_of, scope
 from proxy.policy.statement import Policy
 from proxy.problems import Problem
 
 _POSITION = re.compile(r"policy(\d+)")
 _POSITIONAL = re.compile(r"^for policy `policy\d+`, ")
+_NO_SERVICE = ""  # in place of a name: hosts in no service
 _NOWHERE = Problem("policies", None, "Cedar's validation failed without saying why")
 
 
@@ -39,12 +39,12 @@ def invalid(policies: Sequence[Policy], catalogue: Catalogue, schema: str) -> It
 
 
 class _Parts:
-    """The parts of a schema by the names of services; ``UNKNOWN`` is that of hosts in none."""
+    """The parts of a schema by the names of services; ``_NO_SERVICE`` is that of hosts in none."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._homes = Homes(catalogue)
         self._services: dict[str, Service | None] = {service.name: service for service in catalogue.services}
-        self._services[UNKNOWN] = None
+        self._services[_NO_SERVICE] = None
         self._known: Mapping[str, frozenset[str]] = {
             name: names_of(operations_of(service), service) | {*Group}
             for name, service in self._services.items()
@@ -71,11 +71,11 @@ class _Parts:
         services = self._homes.services(resource)
         if services is None or resource is None:
             return None
-        return {*services} if self._homes.host(resource) is None else {*services, UNKNOWN}
+        return {*services} if self._homes.host(resource) is None else {*services, _NO_SERVICE}
 
     def schema(self, name: str) -> str:
         """That part, with everything that could be known of a call."""
-        return service_schema(self._services[name], EVERYTHING)
+        return service_schema(self._services[name])
 
 
 def _validate(policies: Sequence[Policy], schema: str) -> Iterator[tuple[int, Problem]]:

@@ -13,7 +13,7 @@ import cedarpy
 from proxy.credential.placeholder import redact
 from proxy.errors import Code, Refusal
 from proxy.policy.decision import Allow, Deny, Hold, Question
-from proxy.policy.obligation import combine
+from proxy.policy.obligation import NO_OBLIGATIONS, Obligations, combine
 from proxy.policy.statement import Policy
 
 _MAX_SHOWN = 200
@@ -59,13 +59,20 @@ class Speaker:
         """The decision on ``question``."""
         rules = verdict.rules
         if verdict.effect is Effect.ALLOW:
-            return Allow(rules, combine(self.policies[rule].obligations for rule in rules))
+            return Allow(rules, self._obligations(rules))
         if verdict.effect is Effect.HOLD:
             detail = f"a person has to approve {_words(question)}, as the rule {rules[0]} wants"
             return Hold(Refusal(Code.APPROVAL_REQUIRED, detail, rules[0]), rules)
         if verdict.effect is Effect.ERROR:
             return unevaluated(question, verdict.errors)
         return Deny(self._refusal(rules, question), rules, verdict.errors)
+
+    def _obligations(self, rules: tuple[str, ...]) -> Obligations:
+        found = [self.policies[rule].obligations for rule in rules]
+        for one in found:
+            if one is not NO_OBLIGATIONS:
+                return combine(found)
+        return NO_OBLIGATIONS  # the usual case
 
     def _refusal(self, rules: tuple[str, ...], question: Question) -> Refusal:
         if not rules:

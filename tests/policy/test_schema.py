@@ -5,7 +5,8 @@ import cedarpy
 import pytest
 
 from proxy.policy.needs import EVERYTHING, NOTHING, REQUEST, Needs
-from proxy.policy.schema import UNKNOWN, schema_text, service_schema
+from proxy.policy.schema import schema_text, service_schema
+from proxy.policy.scope import operations_of
 from tests.policy.worlds_catalogue import BARE, FULL, parsed
 
 API = parsed(FULL)
@@ -85,8 +86,22 @@ def test_the_order_of_services_does_not_matter():
     assert schema_text([API, OTHER]) == schema_text([OTHER, API])
 
 
+def everywhere(service, needs):
+    """The same for every action there."""
+    return {operation.id: needs for operation in operations_of(service)}
+
+
+def test_actions_of_one_service_can_be_told_different_things():
+    schema = schema_text([API], {"api.search": SOME, "api.issues.close": NOTHING, "http.read": EVERYTHING})
+    assert "approved: Bool" in action(schema, "api.search")
+    assert "approved" not in action(schema, "api.issues.close")
+    assert "facts" not in action(schema, "api.issues.close")
+    assert "approved: Bool" in action(schema, "http.read")
+    assert cedarpy.Schema.from_str(schema)
+
+
 def test_what_no_rule_reads_is_left_out():
-    schema = schema_text([API, OTHER], {"api": SOME, UNKNOWN: NOTHING})
+    schema = schema_text([API, OTHER], everywhere(API, SOME))
     assert "approved" not in action(schema, "http.read")
     assert "facts" not in action(schema, "other.http.read")
     assert "approved: Bool" in action(schema, "api.search")
@@ -102,15 +117,16 @@ def test_what_no_rule_reads_is_left_out():
 
 
 def test_everything_is_what_is_needed_by_default():
-    every = schema_text([API], {"api": EVERYTHING, UNKNOWN: EVERYTHING})
+    every = schema_text([API], everywhere(API, EVERYTHING) | everywhere(None, EVERYTHING))
     assert schema_text([API]) == every
     members = re.search(r"type Request = {\n(.*?)};", every, re.DOTALL)[1]
     assert set(re.findall(r"^  (\w+): ", members, re.MULTILINE)) == REQUEST
 
 
 def test_the_schema_of_one_service_has_the_same_actions_and_no_others():
-    whole = schema_text([API, OTHER], {"api": SOME})
-    slices = service_schema(API, SOME), service_schema(OTHER, NOTHING), service_schema(None, NOTHING)
+    some = everywhere(API, SOME)
+    whole = schema_text([API, OTHER], some)
+    slices = [service_schema(service, some) for service in (API, OTHER, None)]
     for part in slices:
         assert cedarpy.Schema.from_str(part)
     lines = [line for part in slices for line in part.splitlines() if line.startswith('action "')]
@@ -136,7 +152,10 @@ TASK = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("schema", [service_schema(API, SOME), schema_text([API, OTHER], {"api": SOME})])
+@pytest.mark.parametrize(
+    "schema",
+    [service_schema(API, everywhere(API, SOME)), schema_text([API, OTHER], everywhere(API, SOME))],
+)
 @pytest.mark.parametrize(
     ("facts", "allowed"),
     [

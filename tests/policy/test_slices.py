@@ -190,3 +190,23 @@ def test_what_is_read_is_told_by_place():
     assert needs("https://tickets.example.org/") == Needs(keys, frozenset(), approval=False, content=True)
     elsewhere = Needs(keys | {"method"}, frozenset(), approval=False, content=False)
     assert needs("https://x.example.org/") == needs("https://y.example.org/") == elsewhere
+
+
+def test_an_action_is_told_only_what_its_own_policies_read():
+    text = b"""@id("a") permit (principal, action == Action::"pay.charge", resource)
+    when { context.facts.body.amount < 10 && context.approved };
+    @id("b") permit (principal, action in Action::"read", resource in Service::"pay")
+    when { context.request.method == "GET" };"""
+    ruleset = rules(text, pay=PAY)
+
+    def context(method, url):
+        question = ask(method, url, within=ruleset, budgets=USED)
+        facts = ruleset.site(question.target.origin).needs
+        return orjson.loads(ruleset.decide(known(question, facts)).input)["context"]
+
+    charge = context("POST", "https://pay.example.org/v1/charges")
+    assert (charge["approved"], charge["facts"]) == (False, {"body": {"amount": 12}})
+    assert charge["request"].keys() == {"query_keys"}
+    get = context("GET", "https://pay.example.org/v1/charges/7")
+    assert get.keys() == {"budgets", "request", "task"}
+    assert get["request"].keys() == {"method", "query_keys"}
