@@ -2,8 +2,9 @@
 
 Promises: every request is judged on its own and its decision is durable before anything leaves; what
 was decided is what is sent; nothing is buffered beyond fixed marks, except content and answers that
-rules have to read, up to their limits; every end of an exchange, however it comes about, is recorded once. Refuses to know: what policy says, where credentials come from, how
-the log is kept. ``enforce`` is the seam to those: an engine parses and relays, ``enforce`` judges.
+rules have to read, up to their limits; every end of an exchange, however it comes about, is recorded
+once. Refuses to know: what policy says, where credentials come from, how the log is kept. ``enforce`` is
+the seam to those: an engine parses and relays, ``enforce`` judges.
 
 Below ``server`` (its ways in are ``listener``) stands ``front`` (one downstream connection), which uses
 ``intercept`` (inside CONNECT), ``relay`` (one call) and ``desk`` (a call to the sidecar itself); ``wire``,

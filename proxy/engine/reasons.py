@@ -51,6 +51,9 @@ def _more(seen: Seen, ruling: Ruling, refusal: Refusal | None) -> dict[str, Json
     verdict: dict[str, Json] = {}
     if isinstance(ruling.decision, Hold):
         verdict["held"] = True
+    if any(seen.told):
+        told = [Fragment(one or b"{}") for one in seen.told]
+        verdict["facts"] = told[0] if len(told) == 1 else list[Json](told)
     if seen.batch:
         verdict["batch"] = [_one(ruling) | {"action": ruling.action} for ruling in seen.batch]
     if seen.above:

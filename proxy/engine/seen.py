@@ -54,6 +54,7 @@ class Seen:
     stripped: tuple[str, ...] = ()
     request: RequestFacts | None = None
     ruling: Ruling | None = None
+    told: tuple[bytes, ...] = ()  # of each act, what its protocol says of it and no rule reads
     batch: tuple[Ruling, ...] = ()  # the rulings on further acts of the same call
     above: tuple[tuple[Link, Ruling], ...] = ()  # the rulings on those the caller acts for
     approval: Approval | None = None

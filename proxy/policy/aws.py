@@ -86,7 +86,8 @@ def _query(call: Call, service: Service, needs: Needs, scope: str) -> Classified
             return _ambiguous(f"there must be exactly one {name}, well-formed; send it once")
     action, version = found["Action"][0], found["Version"][0]
     operation = service.select(Protocol.AWS_QUERY, action) or service.builtin("aws.call")
-    facts = _facts(operation, needs, {"action": action, "service": scope, "version": version})
+    whole: Facts = {"action": action, "service": scope, "version": version}
+    facts = _facts(operation, needs, whole)
     for place in _PLACES:  # the parameters of an action may stand in either
         fields = _fields(operation, needs, place)
         if fields:
@@ -94,7 +95,7 @@ def _query(call: Call, service: Service, needs: Needs, scope: str) -> Classified
             if isinstance(read, Refusal):
                 return read
             facts[place.value] = read
-    return Classified((Act(operation, canonical(facts)),))
+    return Classified((Act(operation, canonical(facts), _told(facts, whole)),))
 
 
 def _pairs(call: Call) -> Pairs | Refusal:
@@ -122,7 +123,8 @@ def _json(call: Call, service: Service, needs: Needs, scope: str) -> Classified 
     operation = service.select(Protocol.AWS_JSON, target) or service.builtin("aws.call")
     dated = _DATED.search(named[1])
     version = "" if dated is None else "-".join(dated.groups())
-    facts = _facts(operation, needs, {"action": named[2], "service": scope, "version": version})
+    whole: Facts = {"action": named[2], "service": scope, "version": version}
+    facts = _facts(operation, needs, whole)
     wanted = {place: _fields(operation, needs, place) for place in _PLACES}
     kind = media_type(call, _JSON, coded=not wanted[Place.BODY])
     if isinstance(kind, Refusal):
@@ -133,7 +135,7 @@ def _json(call: Call, service: Service, needs: Needs, scope: str) -> Classified 
             if isinstance(read, Refusal):
                 return read
             facts[place.value] = read
-    return Classified((Act(operation, canonical(facts)),))
+    return Classified((Act(operation, canonical(facts), _told(facts, whole)),))
 
 
 def _members(fields: list[FactField], content: bytes) -> Facts | Refusal:
@@ -143,6 +145,11 @@ def _members(fields: list[FactField], content: bytes) -> Facts | Refusal:
 
 def _facts(operation: Operation, needs: Needs, aws: Facts) -> Facts:
     return {"aws": aws} if "aws" in needs.facts & operation.fact_groups else {}
+
+
+def _told(facts: Facts, whole: Facts) -> bytes:
+    """For the record, what no rule reads."""
+    return b"" if "aws" in facts else canonical({"aws": whole})
 
 
 def _fields(operation: Operation, needs: Needs, place: Place) -> list[FactField]:

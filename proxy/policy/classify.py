@@ -36,7 +36,7 @@ def classify(
     found = _spoken(call, service, needs, limit)
     if isinstance(found, Classified):
         for act in found.acts:
-            if PREFIX in act.facts:
+            if PREFIX in act.facts or PREFIX in act.told:
                 return found._replace(acts=tuple(map(_redacted, found.acts)))
     return found
 
@@ -67,4 +67,5 @@ _UNREADABLE = Refusal(
 
 
 def _redacted(act: Act) -> Act:
-    return act._replace(facts=redact(act.facts.decode("utf-8")).encode("utf-8"))
+    facts, told = (redact(one.decode("utf-8")).encode("utf-8") for one in (act.facts, act.told))
+    return act._replace(facts=facts, told=told)

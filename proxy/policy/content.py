@@ -30,10 +30,15 @@ class Call(NamedTuple):
 
 
 class Act(NamedTuple):
-    """One thing a call does. ``facts`` is the canonical JSON object that becomes ``context.facts``."""
+    """One thing a call does. ``facts`` is the canonical JSON object that becomes ``context.facts``.
+
+    ``told`` is one more, for the record alone: what the protocol says of the act (which tool, which fields)
+    where no rule reads it; or nothing.
+    """
 
     operation: Operation
     facts: bytes = b"{}"
+    told: bytes = b""
 
 
 class Watch(StrEnum):

@@ -64,7 +64,8 @@ def _acts(request: Request, run: Executable, service: Service, needs: Needs) -> 
                 yield given
                 return
             facts["input"] = given
-        yield Act(operation, canonical(facts))
+        told = b"" if "graphql" in groups else canonical({"graphql": whole})
+        yield Act(operation, canonical(facts), told)
 
 
 def _operation(service: Service, kind: str, field: str) -> Operation:

@@ -34,8 +34,9 @@ def classify(call: Call, service: Service, needs: Needs) -> Classified | Refusal
     name, method = path.groups()
     operation = service.select(Protocol.GRPC, f"{name}/{method}") or service.builtin("grpc.call")
     wanted = "grpc" in needs.facts & operation.fact_groups
-    facts = {"grpc": {"service": name, "method": method}} if wanted else {}
-    return Classified((Act(operation, canonical(facts)),))
+    whole = canonical({"grpc": {"service": name, "method": method}})
+    act = Act(operation, whole) if wanted else Act(operation, told=whole)
+    return Classified((act,))
 
 
 def _ambiguous(why: str) -> Refusal:

@@ -223,20 +223,19 @@ def _operation(service: Service, message: Message) -> Operation:
 
 def _act(operation: Operation, message: Message, needs: Needs, *, batch: bool) -> Act | Refusal:
     wanted = needs.facts & operation.fact_groups
+    tool, uri = (message.name, "") if message.method == _CALL else ("", message.name)
+    whole: Facts = {"mcp": {"batch": batch, "method": message.method, "tool": tool, "uri": uri}}
+    told = canonical(whole) if message.method and "mcp" not in wanted else b""
     if not wanted:
-        return Act(operation)
-    facts: Facts = {}
-    if "mcp" in wanted:
-        calls = message.method == _CALL
-        tool, uri = (message.name, "") if calls else ("", message.name)
-        facts["mcp"] = {"batch": batch, "method": message.method, "tool": tool, "uri": uri}
+        return Act(operation, told=told)
+    facts = dict(whole) if "mcp" in wanted else {}
     if Place.INPUT in wanted:
         fields = [field for field in operation.facts if field.place is Place.INPUT]
         given = from_document(fields, dict(message.arguments))
         if isinstance(given, Refusal):
             return given
         facts["input"] = given
-    return Act(operation, canonical(facts))
+    return Act(operation, canonical(facts), told)
 
 
 def _refuse(why: str) -> Refusal:

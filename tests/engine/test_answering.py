@@ -159,6 +159,13 @@ async def test_a_refused_tool_and_a_batch_with_one_never_reach_the_server(tmp_pa
         why = w.decisions[-1].raw["why"]
         assert [one["action"] for one in why["batch"]] == ["api.safe"]
         assert why["action"] == "api.danger"
+        assert [facts["mcp"]["tool"] for facts in why["facts"]] == ["safe", "danger"]
+        assert w.decisions[0].raw["why"]["facts"]["mcp"] == {
+            "batch": False,
+            "method": "tools/call",
+            "tool": "danger",
+            "uri": "",
+        }
         assert (await ask(w, json.dumps(message[:1]).encode())).status == 200
 
 
