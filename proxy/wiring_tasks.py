@@ -151,11 +151,13 @@ def start_task(store: TaskStore, office: Office, asked: TaskAsked, now: int) -> 
 def standing_task(
     store: TaskStore, office: Office, *, agent: str, purpose: str, now: int
 ) -> Standing | Problem:
-    """Start the standing task of an agent that names none: no token, and the longest life.
+    """Start the standing task of an agent that names none: no token, its entry's scopes, the longest life.
 
     :raises TaskStoreError: if the task cannot be kept; then there is none.
     """
-    draft = office.draft(TaskAsked(agent, purpose, MAX_TASK_S), now, standing=True)
+    who = office.registry.get(agent)
+    scopes = () if who is None else who.standing
+    draft = office.draft(TaskAsked(agent, purpose, MAX_TASK_S, scopes), now, standing=True)
     if isinstance(draft, Problem):
         return draft
     store.create(draft.task, draft.manifest, draft.holdings, "listener")

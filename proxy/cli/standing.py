@@ -125,6 +125,8 @@ def _still_held(
     """The placeholders by variable that an earlier start wrote, if task and file are still what is wanted."""
     if task.purpose != purpose or task.environment != agent.environment or task.expires_at - now < _RENEW_S:
         return None
+    if tuple(sorted(task.scopes)) != agent.standing:
+        return None
     written = _read(file)
     held = {(holding.service, holding.placeholder_sha256) for holding in store.holdings(task)}
     ceiling = agent.ceiling.services

@@ -64,6 +64,12 @@ class CeilingEntry(Model):
         )
 
 
+class StandingEntry(Model):
+    """The task of an agent that names none: what it may use."""
+
+    scopes: Annotated[list[Scope], Field(min_length=1)]
+
+
 class AgentEntry(Model):
     """One agent. An owner may be left out, not be empty; without ``authenticate``: session and listener."""
 
@@ -74,6 +80,7 @@ class AgentEntry(Model):
     data_owner: Annotated[Words | None, Given] = None
     purpose: Annotated[Words | None, Given] = None
     ceiling: CeilingEntry = CeilingEntry()
+    standing: Annotated[StandingEntry | None, Given] = None
     authenticate: Annotated[list[Entry] | None, Given] = None
 
     def agent(self) -> Agent:
@@ -86,6 +93,7 @@ class AgentEntry(Model):
             data_owner=self.data_owner or "",
             purpose=self.purpose or "",
             ceiling=self.ceiling.ceiling(),
+            standing=() if self.standing is None else tuple(sorted(set(self.standing.scopes))),
         )
 
     def ways(self) -> tuple[Way, ...]:

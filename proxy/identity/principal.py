@@ -48,6 +48,7 @@ class Agent:
     """A registered non-human identity (one entry of ``rules/agents.yaml``).
 
     An owner that nobody has named is "". How an agent may authenticate is the registry's to say.
+    ``standing`` are the scopes of the task it has where it names none.
     """
 
     id: str
@@ -57,6 +58,7 @@ class Agent:
     data_owner: str
     purpose: str = ""
     ceiling: Ceiling = NO_CEILING
+    standing: tuple[str, ...] = ()
 
     @property
     def missing_owners(self) -> tuple[str, ...]:

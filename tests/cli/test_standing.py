@@ -27,6 +27,7 @@ class Pod:
         self.gatepass, self.port, self.services = gatepass, port, ["api"]
         self.environment = "development"
         self.ceiling: dict[str, list[str]] = {}
+        self.scopes: list[str] = []
 
     def write(self):
         directory = self.gatepass.cwd
@@ -41,7 +42,11 @@ class Pod:
         demo_rules.write_rules(
             directory / "rules",
             services=services,
-            agents=[demo_rules.agent(environment=self.environment) | {"ceiling": self.ceiling}],
+            agents=[
+                demo_rules.agent(environment=self.environment)
+                | {"ceiling": self.ceiling}
+                | ({"standing": {"scopes": self.scopes}} if self.scopes else {})
+            ],
             policies=[demo_rules.permit("reads")],
         )
         demo_rules.write_config(
@@ -124,7 +129,17 @@ async def test_a_restart_keeps_them_below_a_ceiling_too(pod):
     assert pod.tasks() == [task]
 
 
-@pytest.mark.parametrize("change", ["service", "file", "foreign", "environment", "address"])
+async def test_the_task_has_the_scopes_of_its_agent_s_entry(pod):
+    pod.scopes = ["b", "a"]
+    pod.write()
+    async with pod.serving():
+        (task,) = pod.tasks()
+    assert task.scopes == ("a", "b")
+    async with pod.serving():
+        assert pod.tasks(TaskState.OPEN) == [task]
+
+
+@pytest.mark.parametrize("change", ["service", "file", "foreign", "environment", "address", "scopes"])
 async def test_what_no_longer_fits_begins_anew_and_the_old_task_ends(pod, change):
     async with pod.serving():
         before, (old,) = pod.variables, pod.tasks()
@@ -136,6 +151,8 @@ async def test_what_no_longer_fits_begins_anew_and_the_old_task_ends(pod, change
         pod.file.write_text("API_TOKEN='unclosed")
     elif change == "environment":
         pod.environment = "staging"
+    elif change == "scopes":
+        pod.scopes = ["more"]
     else:
         pod.port = free_port()
     pod.write()
