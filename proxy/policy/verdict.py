@@ -77,7 +77,8 @@ class Speaker:
     def _refusal(self, rules: tuple[str, ...], question: Question) -> Refusal:
         if not rules:
             who = f"no rule permits {question.act.operation.id} for agent {question.agent.id}"
-            return Refusal(Code.DEFAULT_DENY, f"{who}: {_words(question)}")
+            scopes = ", ".join(sorted(question.right.scopes)) or "none"
+            return Refusal(Code.DEFAULT_DENY, f"{who}: {_words(question)} (scopes of the task: {scopes})")
         others = [rule for rule in rules if rule not in self.windows]
         if not others:
             return self._spent(rules, question)
