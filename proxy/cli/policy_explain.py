@@ -12,6 +12,7 @@ from proxy.cli.config import load_config
 from proxy.cli.ending import NEGATIVE, stop, stop_for
 from proxy.cli.logs import ConfigFile, State
 from proxy.cli.painted import BAD, DIM, GOOD, WARNING, paint_line, print_painted
+from proxy.cli.policy_explain_rows import COLUMNS, chosen, ordered, row
 from proxy.cli.policy_rules import Json, Loaded, RulesDir, load_rules
 from proxy.cli.rows import harmless, print_json
 from proxy.cli.serving import tasks_path
@@ -20,12 +21,10 @@ from proxy.http.message import Headers
 from proxy.identity.known import KnownAgents
 from proxy.identity.principal import Agent, Link, Task
 from proxy.identity.rights import meet, own
-from proxy.policy.conditions import Held
-from proxy.policy.explain import Explainer, Explanation, Looked
+from proxy.policy.explain import Explainer, Explanation
 from proxy.policy.trial import Asker, Sent, put
 from proxy.store.tasks import StoredTask, TaskStore, TaskStoreError
 
-_COLUMNS = ("policy", "effect", "at", "spoke", "what does not hold")
 _LIFE = 3_600
 _COLOURS = {"allow": GOOD, "deny": BAD, "hold": WARNING}
 
@@ -56,6 +55,9 @@ def explain(
         list[str] | None, typer.Option("--header", help="NAME: VALUE; may be repeated.")
     ] = None,
     approved: Annotated[bool, typer.Option("--approved", help="As if a person had approved it.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Also the policies that are far from speaking.")
+    ] = False,
     rules: RulesDir = None,
     config: ConfigFile = None,
     state: State = None,
@@ -86,7 +88,7 @@ def explain(
     if json:
         print_json(_json(found))
     else:
-        _print(found, loaded)
+        _print(found, loaded, every=every)
     if found.outcome.effect != "allow":
         raise typer.Exit(NEGATIVE)
 
@@ -206,7 +208,7 @@ def _refused(refusal: Refusal, *, json: bool) -> NoReturn:
     raise typer.Exit(NEGATIVE)
 
 
-def _print(found: Explanation, loaded: Loaded) -> None:
+def _print(found: Explanation, loaded: Loaded, *, every: bool) -> None:
     outcome = found.outcome
     why = (
         ", ".join(outcome.rules)
@@ -218,8 +220,11 @@ def _print(found: Explanation, loaded: Loaded) -> None:
         print(f"action\t{harmless(words)}")
     for looked in found.acts:
         print()
-        rows = [_row(held, loaded) for held in _ordered(looked)]
-        print_painted(_COLUMNS, rows, lambda row: (GOOD if row[1] == "permit" else BAD) if row[3] else DIM)
+        told = ordered(looked.held) if every else chosen(looked, allowed=outcome.effect == "allow")
+        rows = [row(held, loaded.files, whole=every) for held in told]
+        print_painted(COLUMNS, rows, lambda row: (GOOD if row[1] == "permit" else BAD) if row[3] else DIM)
+        if len(told) < len(looked.held):
+            print(paint_line(f"{len(looked.held) - len(told)} others do not apply; --all shows them", DIM))
     if outcome.effect == "allow":
         return
     print()
@@ -227,22 +232,6 @@ def _print(found: Explanation, loaded: Loaded) -> None:
         print("No change of context was found that would have it allowed: it takes another rule.")
     for changes in found.changes:
         print(f"it would be allowed if\t{harmless(' and '.join(change.words for change in changes))}")
-
-
-def _ordered(looked: Looked) -> list[Held]:
-    """Who spoke, then who lacked least."""
-    return sorted(
-        looked.held, key=lambda held: (not held.spoke, len(held.fails) + len(held.errors), held.policy.id)
-    )
-
-
-def _row(held: Held, loaded: Loaded) -> tuple[str, str, str, str, str]:
-    policy = held.policy
-    lacks = [part.words for part in held.fails] + [
-        f"cannot be evaluated: {part.words}" for part in held.errors
-    ]
-    place = f"{policy.file}:{policy.line}" if policy.file in loaded.files else "gatepass itself"
-    return policy.id, policy.effect, place, "spoke" if held.spoke else "", "; ".join(lacks)
 
 
 def _json(found: Explanation) -> dict[str, object]:

@@ -213,6 +213,22 @@ async def test_what_was_never_used(recorded):
     assert told[0] == {"kind": "permit", "name": "more", "calls": 0, "last_used": None}
 
 
+async def test_operations_that_were_never_used_are_counted(recorded):
+    service = (recorded / "rules" / "services" / "api.yaml").read_bytes()
+    other = other_rules(recorded, *POLICIES)
+    (other / "services" / "api.yaml").write_bytes(
+        json.dumps(
+            {**json.loads(service), "operations": {"never": {"group": "read", "method": "GET", "path": "/n"}}}
+        ).encode()
+    )
+    words = ("unused", "--log", log_of(recorded), "--rules", other)
+    result = run(*words)
+    assert "1 of 4 were never used; 1 of them is an operation, which --all lists" in result.stderr
+    assert "api.never" not in result.stdout
+    assert rows(run(*words, "--all"))[0]["name"] == "api.never"
+    assert objects(run(*words, "--json"))[0]["name"] == "api.never"
+
+
 def test_wrong_words(tmp_path):
     rules = demo_rules.write_rules(tmp_path / "rules")
     for words, line in (
