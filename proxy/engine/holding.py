@@ -70,7 +70,8 @@ class Holding:
             refusal = await self._answered(principal, waiting, seconds, intake, tell)
             if refusal is not None:
                 return refusal
-            answer = await self._approvals.redeem(asked)
+            # Who has left would neither hear the answer nor know that it was sent: no use of it is taken.
+            answer = None if intake.gone else await self._approvals.redeem(asked)
             if answer is None:
                 return self._unanswered(asked, waiting)
         if isinstance(answer, Declined):
@@ -86,9 +87,13 @@ class Holding:
         intake: Intake,
         tell: Callable[[], None] | None,
     ) -> Refusal | None:
-        """Wait for a person, as long as somebody waits for the answer and is still allowed to."""
+        """Wait for a person, as long as somebody waits for the answer and is still allowed to.
+
+        Nobody answers a request that has left the queue, so waiting ends with it.
+        """
         loop = asyncio.get_running_loop()
-        end, told = loop.time() + seconds, loop.time()
+        queued = waiting.expires_at - self._clock.wall_ns() / 1e9
+        end, told = loop.time() + min(seconds, queued), loop.time()
         while (left := end - loop.time()) > 0 and not intake.gone:
             if await self._approvals.answered(waiting, min(left, _SLICE_S)):
                 break

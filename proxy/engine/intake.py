@@ -48,8 +48,11 @@ class Intake:
 
     @property
     def gone(self) -> bool:
-        """Whether nobody waits for an answer any more."""
-        return self.stopping or self._reading.wire.closed
+        """Whether nobody waits for an answer any more, as far as can be told.
+
+        Who has ended its own direction has mostly left: closing a socket looks the same from here.
+        """
+        return self.stopping or self._reading.wire.gone or self._reading.wire.eof
 
     def processing(self) -> None:
         """Tell a client that asked for it that the call is still being decided (RFC 2518, 10.1)."""

@@ -31,22 +31,20 @@ class Wire(asyncio.Protocol):
         self.deadline: float | None = None
         self.peer = ""
         self.on_gone: Callable[[], None] | None = None
-        self.received = 0
-        self.sent = 0
+        self.received = self.sent = 0
         self._deadlines = deadlines
         self._accepted = accepted
         self._transport = cast("asyncio.Transport", None)
         self._inbox: deque[bytes] = deque()
         self._size = 0
         self._reading = True
-        self._eof = False
+        self.eof = False  # the peer has said that it sends nothing more
         self._error: type[WireError] | None = None
         self._reader: asyncio.Future[None] | None = None
         self.writable = True  # False while the peer takes less than we queue
         self._writer: asyncio.Future[None] | None = None
         self._tls: Tls | None = None
-        self._closed = False
-        self._ended = False  # we have said that we send nothing more; loops raise on a later write
+        self._closed = self._ended = False  # ended: we send nothing more, and loops raise on a later write
 
     # -- what the event loop calls --
 
@@ -73,7 +71,7 @@ class Wire(asyncio.Protocol):
 
     def eof_received(self) -> bool:  # noqa: D102 - the base class says it
         if self._tls is None:
-            self._eof = True
+            self.eof = True
         else:
             self._tls.feed_end()
             if not self._tls.handshaking:
@@ -99,7 +97,7 @@ class Wire(asyncio.Protocol):
     @property
     def idle(self) -> bool:
         """True while the peer has neither sent nor ended anything that was not read yet."""
-        return not (self._inbox or self._eof or self._error or self._closed)
+        return not (self._inbox or self.eof or self._error or self._closed)
 
     async def read(self) -> bytes:
         """The next octets, in whatever pieces they came; ``b""`` at the end of the peer's direction.
@@ -112,7 +110,7 @@ class Wire(asyncio.Protocol):
                 self._size -= len(data)
                 self._resume()
                 return data
-            if self._eof:
+            if self.eof:
                 return b""
             if self._error is not None:
                 raise self._error(self)
@@ -145,11 +143,8 @@ class Wire(asyncio.Protocol):
         if self._ended or self.closed:
             return
         self.sent += len(data)
-        if self._tls is None:
-            self._transport.write(data)
-            return
         try:
-            self._transport.write(self._tls.encrypt(data))
+            self._transport.write(data if self._tls is None else self._tls.encrypt(data))
         except ssl.SSLError:
             self.abort()
 
@@ -225,6 +220,11 @@ class Wire(asyncio.Protocol):
         """True once nothing can be written any more."""
         return self._closed or self._transport.is_closing()
 
+    @property
+    def gone(self) -> bool:
+        """True once the peer has vanished or was cut off: nobody hears an answer any more."""
+        return self._error is not None or self.closed
+
     # -- TLS --
 
     async def secure(
@@ -242,8 +242,8 @@ class Wire(asyncio.Protocol):
         self._inbox.clear()
         self._size = 0
         self._resume()
-        if self._eof:
-            self._eof = False
+        if self.eof:
+            self.eof = False
             tls.feed_end()
         self._tls = tls
         try:
@@ -284,7 +284,7 @@ class Wire(asyncio.Protocol):
             self._tell_gone()
             return
         self._send(tls.output())
-        self._eof = self._eof or tls.ended
+        self.eof = self.eof or tls.ended
         if data:
             self._push(data)
         _wake(self._reader)

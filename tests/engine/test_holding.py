@@ -3,14 +3,19 @@
 import asyncio
 import contextlib
 import json
+import os
+import socket
 import time
+from collections.abc import AsyncIterator
 
 import pytest
 
-from proxy.policy.approval import Approver, Denial, Grant, State
-from proxy.store.approvals_table import ApprovalStore
+from proxy.policy.approval import Approver, Denial, Grant, State, Waiting
+from proxy.store.approvals_table import ApprovalStore, Terms
 from proxy.wiring_approvals import APPROVALS
 from tests.support import demo_rules
+from tests.support.rawclient import RawClient
+from tests.support.upstream import Upstream
 from tests.support.world import World, world
 
 ADA = Approver("local:ada", frozenset())
@@ -21,8 +26,8 @@ RULES = [
 
 
 @contextlib.asynccontextmanager
-async def held(tmp_path, wait: float = 30, **more):
-    async with world(tmp_path, policies=RULES, approvals={"wait": wait, **more}) as w:
+async def held(tmp_path, wait: float = 30, upstream: Upstream | None = None, **more):
+    async with world(tmp_path, policies=RULES, upstream=upstream, approvals={"wait": wait, **more}) as w:
         yield w
 
 
@@ -184,6 +189,64 @@ async def test_who_leaves_is_not_waited_for_and_has_a_record(tmp_path):
             client.abort()
         await until(lambda: len(w.decisions) == 1)
         assert [(one.effect, one.code) for one in w.decisions] == [("deny", "approval_required")]
+
+
+@contextlib.asynccontextmanager
+async def waiting(w: World) -> AsyncIterator[RawClient]:
+    """A client whose call is held, without TLS, so that it can end its direction alone."""
+    async with await w.client() as client:
+        await client.send(plainly(w))
+        await asked(w)
+        yield client
+
+
+def plainly(w: World) -> bytes:
+    head = f"POST http://{w.authority}/x HTTP/1.1\r\nHost: {w.authority}\r\nContent-Length: 2\r\n"
+    return f"{head}Proxy-Authorization: {w.authorization}\r\n\r\n{{}}".encode()
+
+
+async def test_for_who_has_closed_its_side_nothing_is_sent_and_no_use_is_taken(tmp_path):
+    """A client that times out closes its socket, which sends FIN and no RST."""
+    up = Upstream("api.test", tls=False)
+    async with held(tmp_path, upstream=up) as w, waiting(w) as client:
+        client.half_close()
+        await until(lambda: len(w.decisions) == 1)
+        assert [(one.effect, one.code) for one in w.decisions] == [("deny", "approval_required")]
+        (entry,) = await asked(w)
+        answer(w, entry.id)
+        async with await w.client() as again:
+            await again.send(plainly(w))
+            assert (await again.read_response()).status == 200
+        assert len(up.requests) == 1
+
+
+async def test_who_leaves_without_a_word_of_tls_has_left(tmp_path):
+    async with held(tmp_path) as w:
+        async with w.tunnel() as client:
+            await client.send(
+                f"POST /x HTTP/1.1\r\nHost: {w.authority}\r\nContent-Length: 2\r\n\r\n{{}}".encode()
+            )
+            (entry,) = await asked(w)
+            descriptor = client.writer.get_extra_info("socket").fileno()
+            with socket.socket(fileno=os.dup(descriptor)) as below:
+                below.shutdown(socket.SHUT_WR)
+            await until(lambda: len(w.decisions) == 1)
+        answer(w, entry.id)
+        assert (await w.call("/x", method="POST", body=b"{}")).status == 200
+        assert len(w.upstream.requests) == 1
+
+
+async def test_waiting_ends_when_the_request_leaves_the_queue(tmp_path):
+    """A call that finds its request there since long ago would else ask for it in a circle."""
+    async with held(tmp_path, wait=3000) as w:
+        await post(w, b"{}", "/x", "Prefer: wait=0")
+        (entry,) = await asked(w)
+        with desk(w) as store:
+            now = int(time.time())
+            store.withdraw(w.started.task.id, now)
+            assert isinstance(store.file(entry.asked, now - 9, Terms(10, 20, separate_owner=False)), Waiting)
+        assert (await post(w)).json()["code"] == "approval_required"
+        assert w.upstream.bytes_received == 0
 
 
 async def test_who_prefers_to_wait_shorter_does(tmp_path):

@@ -37,7 +37,7 @@ async def test_octets_arrive_in_order_and_each_direction_ends_on_its_own(tls):
 
 async def client_reads(client: Wire, server: Wire) -> bytes:
     await until(lambda: not server.idle)
-    await until(lambda: server._eof)
+    await until(lambda: server.eof)
     server.write(b"not before the end")  # the other direction is still open
     server.end()
     return await everything(client)
