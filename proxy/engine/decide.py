@@ -79,25 +79,17 @@ class Decider:
         self,
         exchange: Exchange,
         seen: Seen,
-        pdp: Pdp,
+        rules: Callable[[], Pdp],
         principal: Principal,
         guarded: Guarded,
         target: Target,
         intake: Intake,
     ) -> Ready | Refusal:
-        """Take all the steps; ``seen`` learns what is to be recorded."""
-        site = pdp.site(target.origin)
-        pairs = parameters(target.query, site.service)
-        if isinstance(pairs, Refusal):
-            return pairs
-        seen.query_keys = tuple(name for name, _ in pairs)
-        seen.request = request = self._facts(seen, guarded)
-        has_body = not isinstance(guarded.framing, NoBody)
-        call = Call(seen.method, target.path.text, pairs, guarded.forward, has_body, None)
-        classified = await understood(site, call, guarded, intake, self._limit)
-        if isinstance(classified, Refusal):
-            return classified
-        case = Case(pdp, site, principal, seen.method, target, guarded, request, classified)
+        """Take all the steps; ``seen`` learns what is to be recorded. ``rules`` are those in force."""
+        case = await self._case(seen, rules, principal, guarded, target, intake)
+        if isinstance(case, Refusal):
+            return case
+        site, classified = case.site, case.classified
         verdict = await self._judge(case, seen)
         exchange.advance(Step.DECIDED)
         plan = self._plan(seen, principal, guarded, target, site.service, intake)
@@ -105,7 +97,7 @@ class Decider:
             return plan
         if verdict.held:
             exchange.advance(Step.HELD)
-            held = await self._hold(case, seen, verdict, intake)
+            held = await self._hold(case, seen, verdict, rules, intake)
             exchange.advance(Step.DECIDED)
             if isinstance(held, Refusal):
                 return held
@@ -118,7 +110,7 @@ class Decider:
             if isinstance(met, Refusal):
                 return met
             content = met
-        receipt = self._panel.take(principal, site.service, request.time)
+        receipt = self._panel.take(principal, site.service, case.request.time)
         if isinstance(receipt, Refusal):
             return receipt
         keep = self._keeper(case) if classified.watch is Watch.MCP else None
@@ -150,7 +142,34 @@ class Decider:
             self._panel.give_back(principal, receipt)
         return verdict
 
-    # -- (2), (3) --
+    # -- (1), (2), (3) --
+
+    async def _case(
+        self,
+        seen: Seen,
+        rules: Callable[[], Pdp],
+        principal: Principal,
+        guarded: Guarded,
+        target: Target,
+        intake: Intake,
+    ) -> Case | Refusal:
+        """What is to be judged, by rules that are still in force once the content has arrived."""
+        while True:
+            pdp, before = rules(), intake.content
+            site = pdp.site(target.origin)
+            pairs = parameters(target.query, site.service)
+            if isinstance(pairs, Refusal):
+                return pairs
+            seen.query_keys = tuple(name for name, _ in pairs)
+            seen.request = request = self._facts(seen, guarded)
+            has_body = not isinstance(guarded.framing, NoBody)
+            call = Call(seen.method, target.path.text, pairs, guarded.forward, has_body, None)
+            classified = await understood(site, call, guarded, intake, self._limit)
+            if isinstance(classified, Refusal):
+                return classified
+            seen.told = tuple([act.told for act in classified.acts])
+            if intake.content is before or rules() is pdp:  # nothing was waited for, or nothing has changed
+                return Case(pdp, site, principal, seen.method, target, guarded, request, classified)
 
     def _facts(self, seen: Seen, guarded: Guarded) -> RequestFacts:
         content_type = first(guarded.forward, b"content-type") or b""
@@ -209,7 +228,10 @@ class Decider:
 
     # -- (6) --
 
-    async def _hold(self, case: Case, seen: Seen, verdict: Verdict, intake: Intake) -> Verdict | Refusal:
+    async def _hold(
+        self, case: Case, seen: Seen, verdict: Verdict, rules: Callable[[], Pdp], intake: Intake
+    ) -> Verdict | Refusal:
+        """The verdict once a person has said yes: on now, by the rules that are in force now."""
         content = await intake.read(case.guarded, self._limit)
         if isinstance(content, Refusal):
             return content
@@ -221,7 +243,9 @@ class Decider:
         if isinstance(held, Refusal):
             return held
         seen.approval = held
-        return await self._judge(case, seen, approved=True)
+        seen.request = request = self._facts(seen, case.guarded)
+        now = await self._judge(case._replace(pdp=rules(), request=request), seen, approved=True)
+        return now if now.ruling.ruleset_sha256 == verdict.ruling.ruleset_sha256 else _CHANGED
 
     # -- (7) --
 
@@ -230,12 +254,15 @@ class Decider:
     ) -> bytes | Refusal | None:
         """What is sent as the content: what was read, changed as obliged; None if nothing was read."""
         seen.obligations = duties
-        if duties.interception and guarded.upgrade:
+        if guarded.upgrade and (duties.interception or duties.content or duties.max_response is not None):
             return Refusal(Code.OBLIGATION_UNMET, "the rule wants the call read, and a WebSocket cannot be")
-        if not (duties.drop_fields or duties.redact_fields) or isinstance(guarded.framing, NoBody):
+        if not duties.content or isinstance(guarded.framing, NoBody):
             return intake.content
         content = await intake.read(guarded, self._limit)
-        return content if isinstance(content, Refusal) else obligation.apply_content(duties, content)
+        if isinstance(content, Refusal):
+            return content
+        other = obligation.changeable(guarded.forward) if content else None
+        return other or obligation.apply_content(duties, content)
 
     # -- what the answer may show --
 
@@ -259,6 +286,10 @@ def _body_of(prefix: bytes, framing: Framing) -> bytes:
     return b"".join(ChunkedDecoder().feed(prefix)) if isinstance(framing, Chunked) else b""
 
 
+_CHANGED = Refusal(
+    Code.APPROVAL_REQUIRED,
+    "the rules have changed while the call waited, and it was approved under the old ones; send it again",
+)
 _DEPENDS = Refusal(
     Code.DESK_REQUEST, "whether this may be done depends on its content, which a question has none of"
 )

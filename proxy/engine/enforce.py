@@ -31,6 +31,7 @@ from proxy.http.guard import Guarded
 from proxy.http.message import Headers, RequestHead
 from proxy.identity.burst import Burst, Bursts
 from proxy.identity.principal import Principal
+from proxy.policy.obligation import Obligations
 from proxy.policy.service_budget import Used
 from proxy.ports import Clock, Credentials
 
@@ -68,6 +69,7 @@ class Admitted:
     receipt: Receipt
     content: bytes | None  # what is sent as the content, where it was read to decide
     trailers: Headers  # that came behind that content
+    obligations: Obligations
     answering: Answering | None  # what has to be done with the answer
 
 
@@ -274,6 +276,7 @@ def _admitted(
         receipt=ready.receipt,
         content=ready.content,
         trailers=intake.trailers,
+        obligations=ready.obligations,
         answering=answering(
             ready.watch, ready.keep, ready.obligations.max_response, len(ready.content or b"")
         ),

@@ -129,7 +129,7 @@ class Judge:
         refusal = self._destination(target.origin.host, target.origin.port)
         if refusal is not None:
             return refusal
-        return await self._decider.decide(exchange, seen, self._rules(), principal, guarded, target, intake)
+        return await self._decider.decide(exchange, seen, self._rules, principal, guarded, target, intake)
 
     async def may(self, principal: Principal, method: str, url: bytes) -> Verdict | Refusal:
         """What a request without body would be answered, now; nothing is taken from any budget."""

@@ -53,6 +53,7 @@ class Transfer:
             patience=patience.first_byte,
             content=call.content,
             trailers=call.trailers,
+            duties=call.obligations,
         )
         self._up: Upstream | None = None
         self._dialling: asyncio.Task[object] | None = None
@@ -138,7 +139,7 @@ class Transfer:
 
     def _wanted(self) -> None:
         """Nothing may leave once the agent has gone or its task is over, and a dial gives time for both."""
-        if self._down.wire.gone:
+        if self._down.wire.closed:
             raise Gone(self._down.wire)
 
     def _repeatable(self) -> bool:

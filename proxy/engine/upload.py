@@ -15,14 +15,15 @@ from proxy.engine.wire_error import Cut, Expired, Gone, WireError
 from proxy.errors import Code, Refusal
 from proxy.http.guard import guard_trailers
 from proxy.http.message import Chunked, Framing, Headers, NoBody
+from proxy.policy.obligation import NO_OBLIGATIONS, Obligations, apply_headers
 
 
 class Upload:
     """See the module. ``refusal`` says why it stopped, if that was the agent's doing."""
 
     __slots__ = (
-        "_body", "_content", "_down", "_idle", "_patience", "_scanner", "_task", "_trailers", "_writer",
-        "refusal", "sent",
+        "_body", "_content", "_down", "_duties", "_idle", "_patience", "_scanner", "_task", "_trailers",
+        "_writer", "refusal", "sent",
     )  # fmt: skip
 
     def __init__(
@@ -34,11 +35,14 @@ class Upload:
         patience: float,
         content: bytes | None = None,
         trailers: Headers = (),
+        duties: Obligations = NO_OBLIGATIONS,
     ) -> None:
         """``idle``, ``patience``: seconds the agent may pause, and the API after the last octet.
 
-        ``content`` with its ``trailers`` is sent instead, if it was read whole to decide on the call.
+        ``content`` with its ``trailers`` is sent instead, if it was read whole to decide on the call. What
+        ``duties`` take from the headers they take from trailers.
         """
+        self._duties = duties
         self._content = content
         self._trailers = trailers
         self.refusal: Refusal | None = None
@@ -119,7 +123,7 @@ class Upload:
 
     def _last(self, came: Headers) -> bytes:
         """The end of the body with those trailers that may travel; a placeholder in one ends the call."""
-        trailers = permitted(came)
+        trailers = apply_headers(self._duties, permitted(came))
         if any(PREFIX in part and find(part) for trailer in trailers for part in trailer):
             self.refusal = BODY_PLACEHOLDER
             raise BadFraming(self._down.wire)

@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 from proxy.errors import Code, Refusal
 from proxy.http.canonical import query_pairs
-from proxy.http.message import tokens, values
+from proxy.http.message import Headers, tokens, values
 from proxy.policy.content import Call
 
 FORM = "application/x-www-form-urlencoded"
@@ -20,12 +20,17 @@ def media_type(call: Call, accepted: Collection[str], *, coded: bool = False) ->
 
     ``coded``: it may be compressed, because nobody here reads it.
     """
+    return kind_of(call.headers, accepted, coded=coded)
+
+
+def kind_of(headers: Headers, accepted: Collection[str], *, coded: bool = False) -> str | Refusal:
+    """As ``media_type``, of the headers alone."""
     named = " or ".join(accepted)
-    if not coded and any(coding != b"identity" for coding in tokens(call.headers, b"content-encoding")):
+    if not coded and any(coding != b"identity" for coding in tokens(headers, b"content-encoding")):
         return Refusal(
             Code.CONTENT_UNSUPPORTED, "the content is compressed; send it without Content-Encoding"
         )
-    found = values(call.headers, b"content-type")
+    found = values(headers, b"content-type")
     if len(found) != 1:
         why = "there is no Content-Type" if not found else f"there are {len(found)} Content-Type headers"
         return Refusal(Code.CONTENT_UNSUPPORTED, f"{why}; send exactly one, {named}")

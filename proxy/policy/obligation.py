@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from proxy.errors import Code, Refusal
-from proxy.http.message import Headers
+from proxy.http.message import Headers, first
 from proxy.http.names import dashed
+from proxy.policy.media import kind_of
 from proxy.policy.spelling import lookalike
 
 REDACTED = "[redacted]"
@@ -161,6 +162,16 @@ def _constant(text: str) -> object:
 
 def _unmet(why: str) -> Refusal:
     return Refusal(Code.OBLIGATION_UNMET, f"a rule drops or redacts fields of the content, and {why}")
+
+
+def changeable(headers: Headers) -> Refusal | None:
+    """Why the content could not be changed, if it says that it is no JSON: then the API reads it otherwise.
+
+    ``{"a":"&user[email]=x&"}`` is JSON, and a form. OBLIGATION_UNMET.
+    """
+    own = (first(headers, b"content-type") or b"").partition(b";")[0].strip().lower().decode("latin-1")
+    kind = kind_of(headers, (own,) if own.endswith("+json") else ("application/json",))
+    return _unmet(kind.detail) if isinstance(kind, Refusal) else None
 
 
 def apply_content(obligations: Obligations, body: bytes) -> bytes | Refusal:

@@ -64,6 +64,7 @@ async def all_refused(
     shown = []
     for number, case in enumerate(cases, start=1):
         answer = await send(case)
+        assert answer.status == MEANING[code].status, (case, answer)
         told = json.loads(answer.body)
         assert (answer.status, told["code"]) == (MEANING[code].status, code), (case, answer)
         records = w.decisions

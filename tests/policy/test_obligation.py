@@ -12,6 +12,7 @@ from proxy.policy.obligation import (
     Obligations,
     apply_content,
     apply_headers,
+    changeable,
     combine,
     parse_pointer,
 )
@@ -131,6 +132,24 @@ def test_a_name_that_could_be_taken_for_one_that_goes_is_refused(body):
     refusal = apply_content(drop("/a/b", "/*/b"), json.dumps(body).encode())
     assert isinstance(refusal, Refusal)
     assert refusal.code is Code.OBLIGATION_UNMET
+
+
+def test_only_content_that_says_it_is_json_can_be_changed():
+    json_type = (b"Content-Type", b"application/json")
+    assert changeable((json_type,)) is None
+    assert changeable(((b"content-type", b"Application/Vnd.Api+JSON; charset=utf-8"),)) is None
+    form = (b"Content-Type", b"application/x-www-form-urlencoded")
+    coded = (json_type, (b"Content-Encoding", b"gzip"))
+    for headers in (
+        (),
+        (form,),
+        (json_type, json_type),
+        coded,
+        ((b"Content-Type", b"+json; charset=utf-7"),),
+    ):
+        refusal = changeable(headers)
+        assert refusal is not None
+        assert refusal.code is Code.OBLIGATION_UNMET
 
 
 JSON = st.recursive(
