@@ -139,7 +139,7 @@ class Transfer:
 
     def _wanted(self) -> None:
         """Nothing may leave once the agent has gone or its task is over, and a dial gives time for both."""
-        if self._down.wire.closed:
+        if self._down.wire.gone:
             raise Gone(self._down.wire)
 
     def _repeatable(self) -> bool:
