@@ -9,6 +9,7 @@ import pytest
 import typer
 from typer.core import TyperGroup
 
+from demo import rules as demo_rules
 from proxy.cli.app import app
 from proxy.cli.init import templates
 from proxy.identity.gaps import gaps, issuers_named
@@ -58,7 +59,15 @@ def issuers(text: str) -> list[IssuerSettings]:
 
 
 def test_every_example_says_which_file_it_is() -> None:
-    known = ("gatepass.yaml", "agents.yaml", "services/", "cases/", "compose.yaml", "pod.yaml", ".github/workflows/")
+    known = (
+        "gatepass.yaml",
+        "agents.yaml",
+        "services/",
+        "cases/",
+        "compose.yaml",
+        "pod.yaml",
+        ".github/workflows/",
+    )
     for example in [*blocks(README, "yaml"), *blocks(RULES, "yaml")]:
         assert example.startswith(tuple(f"# {name}" for name in known)), example
 
@@ -73,6 +82,10 @@ def test_every_agent_can_be_registered_and_is_owned(example: str) -> None:
     agents = parse_agents(example.encode(), "agents.yaml")
     assert isinstance(agents, Registry), agents
     assert gaps(agents) == []
+
+
+def test_the_policy_that_is_shown_is_the_one_of_the_demo() -> None:
+    assert blocks(README, "cedar") == [demo_rules.REFUNDS]
 
 
 def test_every_way_has_a_paragraph() -> None:
