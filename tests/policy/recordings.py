@@ -80,6 +80,7 @@ def raw(
         query_keys=question.request.query_keys,
         request=question.request,
         ruling=own_rulings[0],
+        told=tuple(one.act.told for one in asked[-1].questions),
         batch=tuple(own_rulings[1:]),
         above=tuple(
             (link, ruling) for link, one in zip(links, outcomes[:-1], strict=False) for ruling in one.rulings
