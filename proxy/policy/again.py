@@ -1,7 +1,8 @@
 """A recorded decision taken again, from the log alone: the same rule set, the same input, the same engine.
 
 ``MATCH`` means: (1) the rule set is the one that the record names, by its digest; (2) the engine is the one
-that decided; (3) every input has the digest that the record gives it, and is about what the record is about;
+that decided; (3) everybody in the chain has been asked about, and every input has the digest that the record
+gives it, and says of the call what the record says beside it: who, under which task, where to, in which way;
 (4) the engine, given all that, says what the record says: the rules that spoke, the errors, the hold; (5) the
 effect is one that these rulings have. What cannot be checked is ``UNREPLAYABLE``, never a match.
 """
@@ -19,7 +20,7 @@ from proxy.credential.placeholder import redact
 from proxy.policy.bundle import digest
 from proxy.policy.cedar import ENGINE, POLICIES_FILE, SCHEMA_FILE
 from proxy.policy.document import canonical
-from proxy.policy.recorded import OF_RULES, Object, RecordedCall, Said, obj
+from proxy.policy.recorded import OF_RULES, Object, RecordedCall, Said, obj, shortened
 from proxy.policy.verdict import Effect, Verdict, judge
 
 _ASKED = OF_RULES - {"service_not_granted"} | {"approval_required", "approval_denied", "approvals_full"}
@@ -81,21 +82,30 @@ def again(call: RecordedCall, bundle: Opened | Judged) -> Judged:
         return Judged(Class.UNREPLAYABLE, f"it names another rule set: {call.ruleset_sha256[:12]}")
     if call.engine != ENGINE:
         return Judged(Class.UNREPLAYABLE, f"decided by {call.engine or 'nobody known'}, and this is {ENGINE}")
+    if not _whole(call):
+        return Judged(Class.MISMATCH, "it does not say of everybody in the chain what was ruled")
     effects = []
-    for link in call.links:
-        for said in link.rulings:
-            wrong = _about(call, said)
-            if wrong is not None:
-                return wrong
-            try:
-                verdict = _evaluate(said, bundle)
-            except (ValueError, KeyError, TypeError) as error:
-                return Judged(Class.MISMATCH, f"the input cannot be evaluated: {_line(error)}")
-            wrong = _compare(said, verdict)
-            if wrong is not None:
-                return wrong
-            effects.append(verdict.effect)
+    for said in [said for link in call.links for said in link.rulings]:
+        effect = _about(call, said) or _ruled(said, bundle)
+        if isinstance(effect, Judged):
+            return effect
+        effects.append(effect)
     return _effect(call, effects)
+
+
+def _ruled(said: Said, bundle: Opened) -> Effect | Judged:
+    """(4): what the engine says now, if it is what was recorded."""
+    try:
+        verdict = _evaluate(said, bundle)
+    except (ValueError, KeyError, TypeError) as error:
+        return Judged(Class.MISMATCH, f"the input cannot be evaluated: {_line(error)}")
+    return _compare(said, verdict) or verdict.effect
+
+
+def _whole(call: RecordedCall) -> bool:
+    """(3): whether there are rulings on everybody in the chain, and on nobody else."""
+    asked = {(said.agent, said.task) for link in call.links for said in link.rulings}
+    return not call.chain or asked == {*call.chain}
 
 
 def _line(error: Exception) -> str:
@@ -116,6 +126,10 @@ def _about(call: RecordedCall, said: Said) -> Judged | None:
     if not said.input or "context" not in said.input:
         return Judged(Class.UNREPLAYABLE, "the record does not hold the input; it was too long for it")
     if sha256(said.document).hexdigest() != said.input_sha256:
+        if shortened(said.input):
+            return Judged(
+                Class.UNREPLAYABLE, "the record does not hold all of the input; it was too long for it"
+            )
         return Judged(Class.MISMATCH, "the input is not the one whose digest stands beside it")
     named = {name: obj(said.input.get(name)).get("id") for name in ("principal", "action", "resource")}
     origin = call.url.removesuffix(call.path)
@@ -123,8 +137,42 @@ def _about(call: RecordedCall, said: Said) -> Judged | None:
         return Judged(Class.MISMATCH, "the input is about another agent or action than the record")
     if named["resource"] not in (origin, call.url):  # older records have the path with it
         return Judged(Class.MISMATCH, "the input is about another place than the record")
-    if obj(said.context.get("request")).get("method", call.method) != call.method:
-        return Judged(Class.MISMATCH, "the input is about another method than the record")
+    other = _other(call, said)
+    return (
+        None
+        if other is None
+        else Judged(Class.MISMATCH, f"the input is about another {other} than the record")
+    )
+
+
+def _other(call: RecordedCall, said: Said) -> str | None:
+    """(3): what the input says otherwise than the rest of the record; what that does not tell agrees."""
+    request, context = obj(said.context.get("request")), said.context
+    beside = {
+        "method": call.method,
+        "path": call.path,
+        "query_keys": sorted(set(call.query_keys)) if call.query_keys or not call.query else None,
+        "has_body": call.has_body,
+        "content_type": None if call.has_body is None else call.content_type,
+        "upgrade": call.upgrade,
+    }
+    for name, told in beside.items():
+        if told not in (None, request.get(name, told)):
+            return name
+    named = obj(context.get("task"))
+    if obj(named.get("__entity")).get("id", named.get("id", said.task)) != said.task:
+        return "task"
+    if context.get("approved") is True and not call.approved:
+        return "approval"
+    return _other_right(call, said) if said in call.caller.rulings else None
+
+
+def _other_right(call: RecordedCall, said: Said) -> str | None:
+    agent, scopes = said.entity("Agent"), said.entity("Task").get("scopes")
+    if any(value != call.agent.get(name, value) for name, value in agent.items()):
+        return "standing of the agent"
+    if call.scopes is not None and isinstance(scopes, list) and call.scopes != set(map(str, scopes)):
+        return "right"
     return None
 
 

@@ -16,7 +16,7 @@ from proxy.policy.fact import Condition, FactField, Place, Protocol
 from proxy.policy.matching import Candidate
 from proxy.policy.needs import NOTHING
 from proxy.policy.operation import Operation, by_method
-from proxy.policy.recorded import Object, RecordedCall, Said, obj
+from proxy.policy.recorded import Object, RecordedCall, Said, obj, shortened
 
 _PLACES = {place.value: place for place in Place}
 _TOOL = "tools/call"
@@ -206,6 +206,8 @@ def _recorded_facts(one: _Call) -> Mapping[str, object]:
 def _facts(one: _Call, chosen: Candidate) -> bytes | Lacking:
     operation = chosen.operation
     recorded = _recorded_facts(one)
+    if shortened(recorded):
+        return Lacking("all of the facts; they were too long for it")
     found: dict[str, object] = {}
     for group in sorted(operation.fact_groups & one.site.needs.facts):
         place = _PLACES.get(group)

@@ -15,6 +15,7 @@ Object: TypeAlias = Mapping[str, Json]
 
 NO_ENGINE = "observe"
 _WAITING = frozenset({"approval_required", "approval_denied", "approvals_full"})
+_DIGEST = {"len", "sha256"}
 OF_RULES = frozenset({"default_deny", "policy_deny", "policy_error", "rate_limited", "service_not_granted"})
 """The codes with which rules and grants refuse; with any other the call is refused whatever rules say."""
 
@@ -64,6 +65,8 @@ class RecordedCall:
 
     ``effect`` is allow, deny or hold. ``approved``: a person had let it through. ``seconds`` is when it was
     recorded. ``has_body`` and ``upgrade`` are None in records that do not say. ``services`` None: all.
+    ``chain`` are the agents and tasks that answer for the call, empty if that is not told; ``agent`` and
+    ``scopes`` are those of the caller, as they were told beside the rulings.
     """
 
     id: str
@@ -84,6 +87,9 @@ class RecordedCall:
     upgrade: str | None
     services: frozenset[str] | None
     approved: bool
+    chain: tuple[tuple[str, str], ...]
+    agent: Object
+    scopes: frozenset[str] | None
     task: Object
     links: tuple[RecordedLink, ...]
     facts: Object
@@ -133,6 +139,13 @@ def obj(value: Json) -> Object:
     return value if isinstance(value, dict) else {}
 
 
+def shortened(value: Json) -> bool:
+    """Whether something in here was too long for a record and is a digest there (``audit.shrink``)."""
+    if isinstance(value, dict):
+        return value.keys() == _DIGEST or any(map(shortened, value.values()))
+    return isinstance(value, list) and any(map(shortened, value))
+
+
 def read_call(record: Object) -> RecordedCall | None:
     """What rules were asked and said; None if the record is no decision on which any were asked.
 
@@ -165,6 +178,9 @@ def read_call(record: Object) -> RecordedCall | None:
         upgrade=_text(what, "upgrade") if "has_body" in what else None,
         services=frozenset(map(str, services)) if isinstance(services, list) else None,
         approved=bool(obj(why.get("approval"))),
+        chain=tuple((_text(link, "agent"), _text(link, "task")) for link in _objects(who, "chain")),
+        agent=obj(who.get("agent")),
+        scopes=frozenset(map(str, scopes)) if isinstance(scopes := right.get("scopes"), list) else None,
         task=obj(who.get("task")),
         links=links,
         facts=obj(why.get("facts")),

@@ -1,5 +1,7 @@
 """E10: what was altered (rule set, input, engine, or what the record says of them) never replays as MATCH."""
 
+from hashlib import sha256
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,6 +10,7 @@ from proxy.identity.principal import Agent
 from proxy.policy.again import Class, Judged, Opened, again, open_bundle
 from proxy.policy.bundle import digest
 from proxy.policy.cedar import POLICIES_FILE, SCHEMA_FILE
+from proxy.policy.document import canonical
 from proxy.policy.observe import observe
 from tests.policy import worlds
 from tests.policy.recordings import SPENT, call, changed, raw, read
@@ -110,6 +113,72 @@ def test_what_is_said_of_those_above_counts_as_well():
     whole = RECORDS["delegated"]
     for path, value in (("why.above.0.rules", []), ("why.above.0.input.entities.0.attrs.tier", "low")):
         assert judge(changed(whole, path, value)) is Class.MISMATCH
+
+
+def consistent(whole, path, value, ruling="why"):
+    """An input that was altered together with its digest."""
+    altered = changed(whole, f"{ruling}.input.{path}", value)
+    said = altered["why"] if ruling == "why" else altered["why"]["above"][0]
+    said["input_sha256"] = sha256(canonical(said["input"])).hexdigest()
+    return altered
+
+
+READS_ALL = worlds.rules(
+    worlds.POLICIES
+    + b"""
+@id("all") forbid (principal, action, resource) when { context.request.method == "X" && context.request.time < 0 };
+@id("more") forbid (principal, action, resource)
+when { context.request.path == "/" && context.request.has_body && context.request.content_type == "a/b" };
+@id("rest") forbid (principal, action, resource) when { context.request.upgrade == "x" };
+"""
+)
+ALL = raw(READS_ALL, "GET", f"{LIST}?state=open")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("context.request.path", "/v1/tickets/7"),
+        ("context.request.method", "POST"),
+        ("context.request.query_keys", []),
+        ("context.request.has_body", True),
+        ("context.request.content_type", "text/plain"),
+        ("context.request.upgrade", "websocket"),
+        ("context.task.__entity.id", "t-other"),
+        ("entities.0.attrs.tier", "trusted"),
+        ("entities.0.attrs.environment", "staging"),
+        ("entities.2.attrs.scopes", ["reply"]),
+    ],
+)
+def test_an_input_that_tells_of_another_call_than_its_record_does_not_match(path, value):
+    assert judge(ALL, READS_ALL) is Class.MATCH
+    altered = consistent(ALL, path, value)
+    assert judge(altered, READS_ALL) is Class.MISMATCH
+    assert words(altered, READS_ALL).startswith("the input is about another")
+
+
+def test_nobody_is_approved_whom_no_approval_names():
+    approved = raw(ASKING, "POST", REPLY, approved=True)
+    assert judge(approved, ASKING) is Class.MATCH
+    del approved["why"]["approval"]
+    assert judge(approved, ASKING) is Class.MISMATCH
+
+
+def test_everybody_in_the_chain_has_been_asked_about():
+    whole = RECORDS["delegated"]
+    for altered in (
+        changed(whole, "why.above", []),
+        changed(whole, "why.above", whole["why"]["above"] * 2 + [{"agent": "x", "task": "y"}]),
+        changed(whole, "who.chain", whole["who"]["chain"][:1]),
+        consistent(whole, "context.task.__entity.id", "t-coder", "why.above.0"),
+    ):
+        assert judge(altered) is Class.MISMATCH
+
+
+def test_what_was_too_long_for_the_record_is_not_replayed_and_no_alarm_either():
+    whole = raw(RULES, "GET", f"{LIST}/{'7' * 70_000}")
+    assert "len" in whole["why"]["input"]["context"]["request"]["path"]
+    assert judge(whole) is Class.UNREPLAYABLE
 
 
 @settings(max_examples=40, deadline=None)

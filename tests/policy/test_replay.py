@@ -344,3 +344,13 @@ def test_under_the_same_rules_nothing_changes(method, path, scopes, host):
     recorded = call(RULES, method, f"https://{host}{path}", scopes=scopes)
     assert then(RULES, recorded).difference is Difference.SAME
     assert then(RULES, recorded, UNKNOWN_PAST).difference is Difference.SAME
+
+
+def test_facts_that_were_too_long_for_the_record_are_lacking_and_no_denial():
+    """Else a call that new rules let through would look refused, because a digest is no string."""
+    only = '(principal, action == Action::"tickets.reply", resource) when { context.facts.body.text'
+    was = service(SHOP, f'@id("no") forbid {only} == "" }};')
+    recorded = call(was, "POST", REPLY, body=b'{"action": "x", "text": "%s"}' % (b"a" * 70_000))
+    assert recorded.effect == "deny"
+    new = service(SHOP, f'@id("long") permit {only} != "" }};')
+    assert "too long" in lacks(then(new, recorded, past(was)))
