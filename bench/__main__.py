@@ -8,9 +8,9 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from bench import identity, relay
+from bench import identity, policy, relay
 
-GROUPS = {"relay": relay.run, "identity": identity.run}
+GROUPS = {"relay": relay.run, "identity": identity.run, "policy": policy.run}
 
 
 def main() -> int:

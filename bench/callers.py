@@ -29,6 +29,8 @@ from proxy.identity.budget import Spending
 from proxy.identity.delegation import Wanted, chain, narrow
 from proxy.identity.principal import Task
 from proxy.identity.task import Manifest
+from proxy.policy.decision import Pdp
+from proxy.policy.window import Windows
 from proxy.settings import IdentitySettings, IssuerSettings
 from proxy.store.keyring import Keyring
 from proxy.store.tasks import TaskBook, TaskStore
@@ -49,6 +51,7 @@ class Stand:
     """
 
     attributor: Callable[[], Attributor]
+    pdp: Pdp
     panel: Panel
     heads: dict[str, Headers]
 
@@ -71,7 +74,7 @@ async def stand(bed: Bed) -> AsyncIterator[Stand]:
         await keys.start()
         believed = trust(settings, keyring, keys)
         attributor = partial(Attributor, believed, rules.registry, book, revocations=lambda: book.revocations)
-        yield Stand(attributor, Panel(rules.pdp, Spending()), heads)
+        yield Stand(attributor, rules.pdp, Panel(Spending(), Windows()), heads)
     finally:
         await keys.close()
         await book.close()

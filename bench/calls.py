@@ -11,7 +11,7 @@ import select
 import socket
 import ssl
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -41,6 +41,10 @@ class Route:
 
     def request(self, target: str = "/") -> bytes:
         return b"GET %s HTTP/1.1\r\n%s\r\n" % (target.encode(), self.headers)
+
+    def post(self, body: bytes) -> bytes:
+        described = b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(body)
+        return b"POST / HTTP/1.1\r\n%s%s\r\n%s" % (self.headers, described, body)
 
 
 def trusting(ca: Path) -> ssl.SSLContext:
@@ -132,10 +136,10 @@ def drive(callers: Iterable[Caller]) -> None:
                 caller.close()
 
 
-def kept_alive(route: Route, tally: Tally) -> Caller:
-    """Calls on one connection, one after the other."""
+def kept_alive(route: Route, tally: Tally, body: bytes = b"") -> Caller:
+    """Calls on one connection, one after the other; with a ``body``, which is JSON, they post it."""
     sock = yield from opened(route)
-    request = route.request()
+    request = route.post(body) if body else route.request()
     with sock:
         more = True
         while more:
@@ -143,6 +147,22 @@ def kept_alive(route: Route, tally: Tally) -> Caller:
             sock.send(request)
             yield from _answer(sock)
             more = tally.note(began)
+
+
+def paced(route: Route, pace: float, more: Callable[[float], bool]) -> Caller:
+    """Calls on one connection, ``pace`` seconds apart; ``more`` hears how long each took, in seconds."""
+    sock = yield from opened(route)
+    request = route.request()
+    with sock:
+        due = time.perf_counter()
+        going = True
+        while going:
+            time.sleep(max(0.0, due - time.perf_counter()))  # nobody tells that it is time
+            began = time.perf_counter()
+            due = max(due, began) + pace
+            sock.send(request)
+            yield from _answer(sock)
+            going = more(time.perf_counter() - began)
 
 
 def fresh(route: Route, tally: Tally) -> Caller:

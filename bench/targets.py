@@ -46,6 +46,15 @@ RELAY = (
     Target("idle_rss_mb", "idle RSS <= 85 MB", 85, at_least=False),
     Target("start_ms", "start to first accepted connection <= 1,500 ms", 1500, at_least=False),
 )
+POLICY = (
+    Target("decide_p50_us", "a decision, 1,000 policies over 100 services: p50 <= 60 us", 60, at_least=False),
+    Target("decide_p99_us", "the same: p99 <= 250 us", 250, at_least=False),
+    Target("decide_cached_us", "a decision on what was decided before <= 5 us", 5, at_least=False),
+    Target("mcp_us", "an MCP call of 4 KiB, classified and decided <= 150 us", 150, at_least=False),
+    Target(
+        "reload_stall_ms", "a reload of 1,000 policies stalls no call for more than 5 ms", 5, at_least=False
+    ),
+)
 IDENTITY = (
     Target("cached_token_us", "a token that was verified before <= 15 us", 15, at_least=False),
     Target("revoke_200_ms", "order to last byte, 200 open streams <= 250 ms", 250, at_least=False),

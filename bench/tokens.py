@@ -6,11 +6,12 @@ Attribution is the whole way from a request's head to a ``Principal``, with the 
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from statistics import median
+from typing import TypeVar
 
 from bench.callers import FOREIGN, Stand, stand
 from bench.machine import Failed
@@ -22,7 +23,11 @@ from proxy.identity.arrival import Arrival
 from proxy.identity.attribution import Attributor
 from proxy.identity.presented import Presented, presented
 from proxy.identity.principal import Principal
+from proxy.policy.content import Act
 from proxy.policy.decision import Allow, RequestFacts
+from proxy.policy.operation import by_method
+
+T = TypeVar("T")
 
 ARRIVAL = Arrival("127.0.0.1:50000", "127.0.0.1")
 KNOWN = {"cached_token_us": "session", "cached_token_3_us": "delegated", "cached_oidc_us": "RS256"}
@@ -96,16 +101,31 @@ def _firsts(parts: Stand, head: Headers, pace: Pace) -> Iterable[list[Callable[[
 
 
 def _asking(parts: Stand, principal: Principal, url: str) -> Callable[[], object]:
-    """A question that has not been asked before, each time: the second is another."""
+    """A question that has not been asked before, each time: the parameters of its query are others."""
     target = parse_target("GET", url.encode(), tunnel=None, hosts=(), version="1.0", encoded_slash=True)
     assert isinstance(target, Target)
-    seconds = count(1_000_000_000)
+    service = parts.pdp.site(target.origin).service
+    acts = (Act(by_method("GET") if service is None else service.by_method("GET")),)
+    numbers = count()
 
     def ask() -> object:
-        facts = RequestFacts(has_body=False, content_type="", query_keys=(), upgrade="", time=next(seconds))
-        verdict = parts.panel.judge(principal, "GET", target, facts)
+        keys = (f"p{next(numbers)}",)
+        facts = RequestFacts(has_body=False, content_type="", query_keys=keys, upgrade="", time=1_000_000_000)
+        verdict = at_once(
+            parts.panel.judge(parts.pdp, service, principal, "GET", target, facts, acts),
+        )
         if not isinstance(verdict.ruling.decision, Allow):
             raise Failed(f"not allowed: {verdict.ruling.decision}")
         return verdict
 
     return ask
+
+
+def at_once(work: Coroutine[object, None, T]) -> T:
+    """What comes of a coroutine that waits for nothing, as judging without a remote decision point does."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    raise Failed("it waits for something")
