@@ -25,7 +25,9 @@ Keep: TypeAlias = Callable[[str], bool]
 _BOM = b"\xef\xbb\xbf"
 _ENDS = (b"\n", b"\r")
 _BLANK = (b"\n", b"\r", b"\r\n")
-_PLAIN = re.compile(rb"[A-Za-z0-9/.?#][^\n]*")  # a URL or words; no list in JSON begins like this
+_PLAIN = re.compile(rb"[A-Za-z0-9/.?#][\t -~]*")  # a URL or words; no list in JSON begins like this
+# What ends no line of events and yet one of text: clients that split by str.splitlines (httpx) go on in another.
+_ODD_END = re.compile(rb"[\x0b\x0c\x1c-\x1e]|\xc2\x85|\xe2\x80[\xa8\xa9]")
 
 
 def filter_message(document: bytes, keep: Keep) -> bytes | Refusal:
@@ -141,6 +143,9 @@ class SseFilter:
             if name == b"data":
                 data.append(value.removeprefix(b" "))
                 places.append(place)
+            elif _may_list(line) and _ODD_END.search(line):
+                self.refusal = _unreadable("an event has a line that ends in the middle for some clients")
+                return b""
         old = b"\n".join(data)
         new = old if _PLAIN.fullmatch(old) else filter_message(old, self._keep)
         if isinstance(new, Refusal):

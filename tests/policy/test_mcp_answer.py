@@ -150,6 +150,16 @@ def test_events_that_hold_no_list_pass(event):
     assert through([event]) == (event, None)
 
 
+@pytest.mark.parametrize("end", ["\x0b", "\x0c", "\x1c", "\x1e", "\x85", "\u2028", "\u2029"])
+@pytest.mark.parametrize("before", ["data: 1", ": words", "event: x", "id: 7", "x"])
+def test_no_line_that_ends_in_the_middle_for_some_hides_a_list(before, end):
+    events = SseFilter(keep, LIMIT)
+    line = f"{before}{end}data: ".encode() + orjson.dumps(answer("write"))
+    assert events.feed(line + b"\n\n") == b""
+    assert events.refusal is not None
+    assert SseFilter(keep, LIMIT).feed(f"{before}{end}data: 7\n\n".encode()) != b""
+
+
 def test_an_unreadable_event_ends_the_stream_after_those_before_it():
     stream = b"data: 1\n\ndata: {" + LONG + b"\n\ndata: 2\n\n"
     out, refusal = through([stream])
