@@ -26,7 +26,7 @@ _BOM = b"\xef\xbb\xbf"
 _ENDS = (b"\n", b"\r")
 _BLANK = (b"\n", b"\r", b"\r\n")
 _PLAIN = re.compile(rb"[A-Za-z0-9/.?#][\t -~]*")  # a URL or words; no list in JSON begins like this
-# What ends no line of events and yet one of text: clients that split by str.splitlines (httpx) go on in another.
+# These end no line of events, and yet one of text: clients that split as str.splitlines does (httpx) go on.
 _ODD_END = re.compile(rb"[\x0b\x0c\x1c-\x1e]|\xc2\x85|\xe2\x80[\xa8\xa9]")
 
 
