@@ -31,6 +31,7 @@ from proxy.policy.decision import Pdp, RequestFacts, Site
 from proxy.policy.fact import Protocol
 from proxy.policy.obligation import Obligations
 from proxy.policy.query import parameters
+from proxy.policy.repeatable import content_sha256
 from proxy.ports import Clock, Tasks
 
 
@@ -237,15 +238,19 @@ class Decider:
             return content
         actions = tuple(act.operation.id for act in case.classified.acts)
         held = await self._holding.ask(
-            case.principal, case.method, case.target, (*case.guarded.forward, *intake.trailers), content,
-            actions, verdict.held, verdict.ruling.ruleset_sha256, intake,
+            case.principal, case.method, case.target, (*case.guarded.forward, *intake.trailers),
+            content_sha256(case.site.service, case.target.path.text, content), actions, verdict.held,
+            verdict.ruling.ruleset_sha256, intake,
         )  # fmt: skip
         if isinstance(held, Refusal):
             return held
         seen.approval = held
         seen.request = request = self._facts(seen, case.guarded)
         now = await self._judge(case._replace(pdp=rules(), request=request), seen, approved=True)
-        return now if now.ruling.ruleset_sha256 == verdict.ruling.ruleset_sha256 else _CHANGED
+        if now.ruling.ruleset_sha256 != verdict.ruling.ruleset_sha256:
+            seen.approval, (seen.ruling, seen.batch, seen.above) = None, verdict[:3]
+            return _CHANGED
+        return now
 
     # -- (7) --
 

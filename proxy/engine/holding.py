@@ -7,7 +7,6 @@ and then; others wait in silence, because many of them stumble over a 1xx they d
 import asyncio
 import re
 from collections.abc import Callable
-from hashlib import sha256
 
 from proxy.engine.intake import Intake
 from proxy.errors import Code, Refusal
@@ -51,14 +50,19 @@ class Holding:
         method: str,
         target: Target,
         headers: Headers,
-        content: bytes,
+        content_sha256: str,
         actions: tuple[str, ...],
         rules: tuple[str, ...],
         ruleset_sha256: str,
         intake: Intake,
     ) -> Approval | Refusal:
-        """One use of an approval of exactly this request, or why there is none."""
-        asked = self._asked(principal, method, target, headers, content, actions, rules, ruleset_sha256)
+        """One use of an approval of exactly this request, or why there is none.
+
+        ``content_sha256`` is hex over what is approved of its content (``repeatable``).
+        """
+        asked = self._asked(
+            principal, method, target, headers, content_sha256, actions, rules, ruleset_sha256
+        )
         answer = await self._approvals.redeem(asked)
         if answer is None:
             waiting = await self._approvals.file(asked)
@@ -111,7 +115,7 @@ class Holding:
         method: str,
         target: Target,
         headers: Headers,
-        content: bytes,
+        content_sha256: str,
         actions: tuple[str, ...],
         rules: tuple[str, ...],
         ruleset_sha256: str,
@@ -125,7 +129,7 @@ class Holding:
                 method,
                 target,
                 headers,
-                sha256(content).hexdigest(),
+                content_sha256,
                 agent=principal.agent.id,
                 task=principal.task.id,
                 chain=tuple(link.task.id for link in principal.chain),

@@ -19,8 +19,9 @@ nothing (RFC 9110, 5.3), and some clients change it.
 
 Volatile are the fields that clients write anew each time they send one and the same request, and those
 that frame it. They would make every retry a request of its own, which nobody has approved.
-``Idempotency-Key`` is not among them: another key is another order. Of an AWS signature (SigV4) the date
-and the signature itself are left out; both are over what is in here already.
+``Idempotency-Key`` is not among them: another key is another order. Of ``Prefer`` only the time a client will
+wait is left out; other preferences change what an API does. Of an AWS signature (SigV4) the date and the
+signature itself are left out; both are over what is in here already.
 """
 
 import re
@@ -33,7 +34,7 @@ from proxy.http.names import HOP_BY_HOP
 
 _VERSION = b"gatepass request 1"
 VOLATILE = (HOP_BY_HOP - {b"upgrade"}) | {
-    *(b"date", b"expect", b"prefer", b"user-agent", b"accept-encoding"),
+    *(b"date", b"expect", b"user-agent", b"accept-encoding"),
     *(b"content-length", b"transfer-encoding", b"trailer"),
     *(b"traceparent", b"tracestate", b"baggage", b"b3", b"sentry-trace", b"x-amzn-trace-id"),
     *(b"x-cloud-trace-context", b"x-request-id", b"x-correlation-id", b"x-client-request-id"),
@@ -45,6 +46,8 @@ VOLATILE_PREFIXES = (b"x-stainless-", b"x-b3-", b"x-datadog-", b"amz-sdk-", b"pr
 _SIGV4 = re.compile(
     rb"(AWS4-[A-Z0-9-]+ +Credential=[^/, ]+/)[0-9]{8}(/[^, ]+, *SignedHeaders=[^, ]+, *Signature=)[0-9a-f]+"
 )
+_WAIT = re.compile(rb"wait[ \t]*=[ \t]*[0-9]{1,5}", re.IGNORECASE)
+_NO_PREFERENCE = (b"prefer", b"")
 
 
 def request_digest(
@@ -92,11 +95,16 @@ def is_volatile(name: bytes) -> bool:
 
 def _lasting(headers: Iterable[Header]) -> list[Header]:
     fields = [(name.lower(), value.strip(b" \t")) for name, value in headers]
-    kept = [(name, _unsigned(name, value)) for name, value in fields if not is_volatile(name)]
+    kept = [(name, _meant(name, value)) for name, value in fields if not is_volatile(name)]
+    kept = [field for field in kept if field != _NO_PREFERENCE]
     return sorted(kept, key=lambda field: field[0])  # stable: the order of one name's fields counts
 
 
-def _unsigned(name: bytes, value: bytes) -> bytes:
+def _meant(name: bytes, value: bytes) -> bytes:
+    """What a field's value says that its next sending says again."""
+    if name == b"prefer":
+        wishes = [wish.strip(b" \t") for wish in value.split(b",")]
+        return b",".join(wish for wish in wishes if wish and _WAIT.fullmatch(wish) is None)
     match = _SIGV4.fullmatch(value) if name == b"authorization" else None
     return value if match is None else match[1] + match[2]
 

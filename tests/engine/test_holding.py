@@ -25,6 +25,10 @@ RULES = [
 ]
 
 
+CALL = {"jsonrpc": "2.0", "method": "tools/call"}
+QUICK = {"reload": 0.05}
+
+
 @contextlib.asynccontextmanager
 async def held(tmp_path, wait: float = 30, upstream: Upstream | None = None, **more):
     async with world(tmp_path, policies=RULES, upstream=upstream, approvals={"wait": wait, **more}) as w:
@@ -246,6 +250,45 @@ async def test_waiting_ends_when_the_request_leaves_the_queue(tmp_path):
             store.withdraw(w.started.task.id, now)
             assert isinstance(store.file(entry.asked, now - 9, Terms(10, 20, separate_owner=False)), Waiting)
         assert (await post(w)).json()["code"] == "approval_required"
+        assert w.upstream.bytes_received == 0
+
+
+def tools(up: Upstream):
+    return [demo_rules.service("api", *up.hosts, ports=[up.port], protocol="mcp")]
+
+
+async def test_a_tool_is_called_again_under_another_number_once_it_is_approved(tmp_path):
+    """Clients of MCP number their requests; the approval would else be of one that never comes again."""
+    policies = ['@id("calls") permit(principal, action, resource) when { context.approved };']
+
+    def pay(w: World, number: int, amount: int = 1):
+        params = {"name": "pay", "arguments": {"amount": amount}, "_meta": {"progressToken": number}}
+        return post(w, json.dumps(CALL | {"id": number, "params": params}).encode(), "/mcp")
+
+    async with world(tmp_path, services=tools, policies=policies, approvals={"wait": 0}) as w:
+        assert (await pay(w, 1)).json()["code"] == "approval_required"
+        (entry,) = await asked(w)
+        answer(w, entry.id)
+        assert (await pay(w, 2, 1000)).json()["code"] == "approval_required"
+        assert (await pay(w, 3)).status == 200
+        assert (await pay(w, 3)).json()["code"] == "approval_required"
+        assert len(w.upstream.requests) == 1
+
+
+async def test_rules_that_change_while_it_waits_let_nothing_through_on_the_old_word(tmp_path):
+    async with world(tmp_path, policies=RULES, approvals={"wait": 30}, follow=True, policy=QUICK) as w:
+        call = asyncio.create_task(post(w))
+        (entry,) = await asked(w)
+        more = demo_rules.forbid("no more", actions=("write",)).replace("no more", "no-more")
+        (tmp_path / "rules" / "policies" / "more.cedar").write_text(more)
+        await until(lambda: [record.kind for record in w.records].count("rules.load") == 2)  # and at start
+        answer(w, entry.id)
+        refused = await call
+        assert (refused.status, refused.json()["code"]) == (403, "approval_required")
+        assert "rules have changed" in refused.json()["detail"]
+        (decision,) = w.decisions  # that of the rules under which it waited
+        assert decision.raw["why"]["ruleset_sha256"] == entry.asked.ruleset_sha256
+        assert decision.raw["why"]["held"] is True
         assert w.upstream.bytes_received == 0
 
 

@@ -132,6 +132,19 @@ def test_volatile_fields_do_not_matter_wherever_they_stand(sent, volatile, rando
     assert replace(sent, headers=tuple(headers)).digest == sent.digest
 
 
+@pytest.mark.parametrize("wish", [b"wait=20", b"WAIT = 3", b" wait=1 ,", b""])
+def test_how_long_a_client_waits_does_not_matter(wish):
+    assert Sent(headers=((b"Prefer", wish),)).digest == Sent().digest
+
+
+@pytest.mark.parametrize("wish", [b"resolution=merge-duplicates", b"wait=1;x=y", b"respond-async, wait=20"])
+def test_what_else_a_client_prefers_does(wish):
+    """PostgREST makes an update of an insert for ``resolution=merge-duplicates``."""
+    assert Sent(headers=((b"Prefer", wish),)).digest != Sent().digest
+    longer = wish.replace(b"wait=20", b"wait=5")
+    assert Sent(headers=((b"Prefer", wish),)).digest == Sent(headers=((b"Prefer", longer),)).digest
+
+
 @given(st.permutations(NAMES))
 def test_the_order_of_other_names_does_not_matter(names):
     fields = {name: b"v" + name for name in NAMES}
