@@ -95,7 +95,7 @@ def _query(call: Call, service: Service, needs: Needs, scope: str) -> Classified
             if isinstance(read, Refusal):
                 return read
             facts[place.value] = read
-    return Classified((Act(operation, canonical(facts), _told(facts, whole)),))
+    return Classified((Act(operation, canonical(facts), canonical({"aws": whole})),))
 
 
 def _pairs(call: Call) -> Pairs | Refusal:
@@ -135,7 +135,7 @@ def _json(call: Call, service: Service, needs: Needs, scope: str) -> Classified 
             if isinstance(read, Refusal):
                 return read
             facts[place.value] = read
-    return Classified((Act(operation, canonical(facts), _told(facts, whole)),))
+    return Classified((Act(operation, canonical(facts), canonical({"aws": whole})),))
 
 
 def _members(fields: list[FactField], content: bytes) -> Facts | Refusal:
@@ -145,11 +145,6 @@ def _members(fields: list[FactField], content: bytes) -> Facts | Refusal:
 
 def _facts(operation: Operation, needs: Needs, aws: Facts) -> Facts:
     return {"aws": aws} if "aws" in needs.facts & operation.fact_groups else {}
-
-
-def _told(facts: Facts, whole: Facts) -> bytes:
-    """For the record, what no rule reads."""
-    return b"" if "aws" in facts else canonical({"aws": whole})
 
 
 def _fields(operation: Operation, needs: Needs, place: Place) -> list[FactField]:

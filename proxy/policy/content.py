@@ -32,8 +32,8 @@ class Call(NamedTuple):
 class Act(NamedTuple):
     """One thing a call does. ``facts`` is the canonical JSON object that becomes ``context.facts``.
 
-    ``told`` is one more, for the record alone: what the protocol says of the act (which tool, which fields)
-    where no rule reads it; or nothing.
+    ``told`` is one more, for the record alone: what the protocol says of the act (which tool, which fields),
+    also where rules for other actions read it and those for this one do not; or nothing.
     """
 
     operation: Operation

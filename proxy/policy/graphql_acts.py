@@ -64,8 +64,7 @@ def _acts(request: Request, run: Executable, service: Service, needs: Needs) -> 
                 yield given
                 return
             facts["input"] = given
-        told = b"" if "graphql" in groups else canonical({"graphql": whole})
-        yield Act(operation, canonical(facts), told)
+        yield Act(operation, canonical(facts), canonical({"graphql": whole}))
 
 
 def _operation(service: Service, kind: str, field: str) -> Operation:

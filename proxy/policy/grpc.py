@@ -35,8 +35,7 @@ def classify(call: Call, service: Service, needs: Needs) -> Classified | Refusal
     operation = service.select(Protocol.GRPC, f"{name}/{method}") or service.builtin("grpc.call")
     wanted = "grpc" in needs.facts & operation.fact_groups
     whole = canonical({"grpc": {"service": name, "method": method}})
-    act = Act(operation, whole) if wanted else Act(operation, told=whole)
-    return Classified((act,))
+    return Classified((Act(operation, whole if wanted else b"{}", whole),))
 
 
 def _ambiguous(why: str) -> Refusal:

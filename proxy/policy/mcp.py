@@ -225,7 +225,7 @@ def _act(operation: Operation, message: Message, needs: Needs, *, batch: bool) -
     wanted = needs.facts & operation.fact_groups
     tool, uri = (message.name, "") if message.method == _CALL else ("", message.name)
     whole: Facts = {"mcp": {"batch": batch, "method": message.method, "tool": tool, "uri": uri}}
-    told = canonical(whole) if message.method and "mcp" not in wanted else b""
+    told = canonical(whole) if message.method else b""
     if not wanted:
         return Act(operation, told=told)
     facts = dict(whole) if "mcp" in wanted else {}

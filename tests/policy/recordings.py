@@ -47,9 +47,13 @@ def raw(
     approved: bool = False,
     services: tuple[str, ...] | None = None,
     otherwise: Refusal | None = None,
+    told: bool = False,
     identity: str = "01HZZZZZZZZZZZZZZZZZZZZZZZ",
 ) -> dict[str, Any]:
-    """The record of one call; ``agents`` are the chain, the caller last. ``otherwise``: refused after rules."""
+    """The record of one call; ``agents`` are the chain, the caller last. ``otherwise``: refused after rules.
+
+    ``told``: with what the protocol says of the call, as records have it since rules are told less.
+    """
     links: list[Link] = []
     for number, agent in enumerate(agents):
         its = task(agent, scopes, f"t-{agents[number - 1].id}" if number else None, services)
@@ -80,7 +84,7 @@ def raw(
         query_keys=question.request.query_keys,
         request=question.request,
         ruling=own_rulings[0],
-        told=tuple(one.act.told for one in asked[-1].questions),
+        told=tuple(one.act.told for one in asked[-1].questions) if told else (),
         batch=tuple(own_rulings[1:]),
         above=tuple(
             (link, ruling) for link, one in zip(links, outcomes[:-1], strict=False) for ruling in one.rulings

@@ -239,6 +239,7 @@ def test_tools_that_nobody_has_classed():
             "POST",
             "https://tools.example.org/mcp",
             body=orjson.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}),
+            told=True,
         )
         for method, params in (
             ("tools/call", {"name": "find_it", "arguments": {}}),
