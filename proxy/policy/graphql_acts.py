@@ -34,19 +34,22 @@ def acts(requests: list[Request], service: Service, needs: Needs, *, reading: bo
             return run
         if reading and run.type == "mutation":
             return Refusal(Code.AMBIGUOUS_INPUT, "a GET must not carry a mutation; send it with POST")
-        for act in dict.fromkeys(_acts(request, run, service, needs)):
+        for act in _acts(request, run, service, needs):
             if isinstance(act, Refusal):
                 return act
+            if len(found) == MAX_ACTS:  # at once, because each may hold large variables
+                return _TOO_MANY
             found.append(act)
-        if len(found) > MAX_ACTS:
-            return Refusal(
-                Code.BODY_TOO_LARGE,
-                f"the call does more than {MAX_ACTS} different things; send them one by one",
-            )
     return Classified(tuple(found))
 
 
+_TOO_MANY = Refusal(
+    Code.BODY_TOO_LARGE, f"the call does more than {MAX_ACTS} different things; send them one by one"
+)
+
+
 def _acts(request: Request, run: Executable, service: Service, needs: Needs) -> Iterator[Act | Refusal]:
+    """The different acts of one request; a document may name thousands of fields that are one act."""
     whole: dict[str, Json] = {
         "operation": run.type,
         "name": run.name,
@@ -54,17 +57,23 @@ def _acts(request: Request, run: Executable, service: Service, needs: Needs) -> 
         "depth": run.depth,
         "persisted": request.persisted,
     }
+    told = canonical({"graphql": whole})
+    known: set[tuple[str, bytes]] = set()
     for field in run.fields:
         operation = _operation(service, run.type, field.name.value)
         groups = needs.facts & operation.fact_groups
-        facts: dict[str, Json] = {"graphql": whole} if "graphql" in groups else {}
+        given = _input(operation, run, field, request) if Place.INPUT in groups else Facts()
+        if isinstance(given, Refusal):
+            yield given
+            return
+        act = operation.id, canonical(given)
+        if act in known:
+            continue
+        known.add(act)
+        facts: Facts = {"graphql": whole} if "graphql" in groups else {}
         if Place.INPUT in groups:
-            given = _input(operation, run, field, request)
-            if isinstance(given, Refusal):
-                yield given
-                return
             facts["input"] = given
-        yield Act(operation, canonical(facts), canonical({"graphql": whole}))
+        yield Act(operation, canonical(facts), told)
 
 
 def _operation(service: Service, kind: str, field: str) -> Operation:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from proxy.errors import Code, Refusal
 from proxy.policy.content import Call
-from proxy.policy.media import FORM, form, media_type
+from proxy.policy.media import FORM, MAX_FIELDS, form, media_type
 
 
 def call(*headers):
@@ -86,3 +86,10 @@ def test_any_text_is_a_form_or_refused(text):
 
 def test_the_name_of_a_form():
     assert media_type(call((b"content-type", FORM.encode())), (FORM,)) == FORM
+
+
+def test_a_form_has_so_many_fields_at_most():
+    assert form(b"&".join([b"a=1"] * MAX_FIELDS)) == (("a", "1"),) * MAX_FIELDS
+    found = form(b"&" * MAX_FIELDS)
+    assert isinstance(found, Refusal)
+    assert found.code is Code.BODY_TOO_LARGE
