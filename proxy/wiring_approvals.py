@@ -15,6 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import orjson
+
 from proxy.audit.canonical import Json
 from proxy.engine.scribe import Scribe
 from proxy.errors import Code, Refusal
@@ -137,6 +139,7 @@ def event_record(event: Event) -> tuple[str, dict[str, Json]]:
         "method": asked.method,
         "url": asked.url,
         "actions": list(asked.actions),
+        "facts": orjson.loads(asked.facts),
         "rules": list(asked.rules),
         "request_sha256": asked.request_sha256,
         "ruleset_sha256": asked.ruleset_sha256,

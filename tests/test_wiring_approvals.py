@@ -31,6 +31,7 @@ BOUND = {
     "method": "POST",
     "url": "https://api.test/pay",
     "actions": ["shop.pay"],
+    "facts": [{"body": {"amount": 500}}],
     "rules": ["pay"],
     "request_sha256": asked().request_sha256,
     "ruleset_sha256": "1" * 64,

@@ -1,5 +1,6 @@
 """Requests for approval as people and programs are shown them: a row each, all facts of one."""
 
+import json
 from datetime import UTC, datetime
 
 from proxy.cli.duration import format_duration
@@ -23,6 +24,7 @@ def facts(entry: Entry, now: int) -> dict[str, object]:
         "method": asked.method,
         "url": asked.url,
         "actions": list(asked.actions),
+        "facts": json.loads(asked.facts),
         "rules": list(asked.rules),
         "request_sha256": asked.request_sha256,
         "ruleset_sha256": asked.ruleset_sha256,
@@ -49,6 +51,8 @@ def row(entry: Entry, now: int) -> tuple[str, ...]:
 def lines(entry: Entry, now: int) -> tuple[tuple[str, str], ...]:
     """Everything about a request, for people: names and words; what there is not is left out."""
     told = facts(entry, now) | {"waited_s": None, "waited": format_duration(waited(entry, now))}
+    facts_of_acts = [one for one in json.loads(entry.asked.facts) if one]
+    told["facts"] = " ".join(json.dumps(one, ensure_ascii=False) for one in facts_of_acts)
     told["chain"] = " > ".join(entry.asked.chain)
     told["separate_owner"] = "owners may not approve" if entry.separate_owner else None
     if not entry.uses:

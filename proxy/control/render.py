@@ -147,6 +147,7 @@ def approval(value: Entry) -> Members:
         "method": asked.method,
         "url": asked.url,
         "actions": list(asked.actions),
+        "facts": orjson.loads(asked.facts),
         "rules": list(asked.rules),
         "request_sha256": asked.request_sha256,
         "ruleset_sha256": asked.ruleset_sha256,

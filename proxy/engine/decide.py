@@ -236,11 +236,10 @@ class Decider:
         content = await intake.read(case.guarded, self._limit)
         if isinstance(content, Refusal):
             return content
-        actions = tuple(act.operation.id for act in case.classified.acts)
         held = await self._holding.ask(
             case.principal, case.method, case.target, (*case.guarded.forward, *intake.trailers),
-            content_sha256(case.site.service, case.target.path.text, content), actions, verdict.held,
-            verdict.ruling.ruleset_sha256, intake,
+            content_sha256(case.site.service, case.target.path.text, content), case.classified.acts,
+            verdict.held, verdict.ruling.ruleset_sha256, intake,
         )  # fmt: skip
         if isinstance(held, Refusal):
             return held

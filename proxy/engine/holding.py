@@ -6,7 +6,9 @@ and then; others wait in silence, because many of them stumble over a 1xx they d
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+import orjson
 
 from proxy.engine.intake import Intake
 from proxy.errors import Code, Refusal
@@ -14,12 +16,14 @@ from proxy.http.canonical import Target
 from proxy.http.message import Headers, values
 from proxy.identity.principal import Principal
 from proxy.policy.approval import Approval, Asked, Declined, Waiting
+from proxy.policy.content import Act
 from proxy.policy.request_digest import request_digest
 from proxy.ports import Approvals, Clock
 
 _SLICE_S = 1.0  # how soon it is noticed that nobody waits any more
 _PROCESSING_S = 5.0
 _RETRY_S = 30
+_MAX_FACTS = 8_192  # octets
 _WAIT = re.compile(rb"wait=([0-9]{1,5})")
 
 
@@ -51,7 +55,7 @@ class Holding:
         target: Target,
         headers: Headers,
         content_sha256: str,
-        actions: tuple[str, ...],
+        acts: Sequence[Act],
         rules: tuple[str, ...],
         ruleset_sha256: str,
         intake: Intake,
@@ -60,9 +64,7 @@ class Holding:
 
         ``content_sha256`` is hex over what is approved of its content (``repeatable``).
         """
-        asked = self._asked(
-            principal, method, target, headers, content_sha256, actions, rules, ruleset_sha256
-        )
+        asked = self._asked(principal, method, target, headers, content_sha256, acts, rules, ruleset_sha256)
         answer = await self._approvals.redeem(asked)
         if answer is None:
             waiting = await self._approvals.file(asked)
@@ -116,7 +118,7 @@ class Holding:
         target: Target,
         headers: Headers,
         content_sha256: str,
-        actions: tuple[str, ...],
+        acts: Sequence[Act],
         rules: tuple[str, ...],
         ruleset_sha256: str,
     ) -> Asked:
@@ -142,7 +144,8 @@ class Holding:
             purpose=principal.task.purpose,
             method=method,
             url=f"{target.origin}{target.path.text}",
-            actions=actions,
+            actions=tuple(act.operation.id for act in acts),
+            facts=_facts(acts),
             rules=rules,
             ruleset_sha256=ruleset_sha256,
             asked_at=self._clock.wall_ns() // 1_000_000_000,
@@ -157,6 +160,13 @@ class Holding:
         note = f"; {waiting.note}" if waiting.note else ""
         detail = f"{asked.method} {asked.url} waits for a person as request {waiting.id} ({where}){note}"
         return Refusal(Code.APPROVAL_REQUIRED, detail, asked.rules[0] if asked.rules else None, _RETRY_S)
+
+
+def _facts(acts: Sequence[Act]) -> str:
+    """What rules read of each act and what its protocol says of it, for a person: JSON, if it is not long."""
+    told = [orjson.loads(act.facts) | orjson.loads(act.told or b"{}") for act in acts]
+    written = orjson.dumps(told, option=orjson.OPT_SORT_KEYS)
+    return written.decode("utf-8") if len(written) <= _MAX_FACTS else "[]"
 
 
 def _preferred(headers: Headers) -> float | None:

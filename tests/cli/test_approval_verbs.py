@@ -103,6 +103,7 @@ def test_a_request_is_shown_with_all_that_an_answer_binds(world):
         "method": "POST",
         "url": "https://api.test/pay",
         "actions": "shop.pay",
+        "facts": '{"body": {"amount": 500}}',
         "rules": "pay",
         "request_sha256": request.request_sha256,
         "ruleset_sha256": request.ruleset_sha256,

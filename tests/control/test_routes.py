@@ -316,6 +316,7 @@ async def test_a_request_for_approval_is_shown_with_all_that_an_answer_binds(wor
         "method": "POST",
         "url": "https://api.test/pay",
         "actions": ["shop.pay"],
+        "facts": [{"body": {"amount": 500}}],
         "rules": ["pay"],
         "request_sha256": world.sidecar.requests[held].asked.request_sha256,
         "ruleset_sha256": "1" * 64,

@@ -6,6 +6,8 @@ from hashlib import sha256
 
 import pytest
 
+from proxy.store.approvals_table import ApprovalStore
+from proxy.wiring_approvals import APPROVALS
 from tests.support import demo_rules
 from tests.support.upstream import Upstream
 from tests.support.world import World, world
@@ -187,4 +189,14 @@ async def test_a_placeholder_in_content_that_is_read_ends_the_call(tmp_path):
     async with world(tmp_path, services=with_credential, policies=[CHEAP]) as w:
         answer = await pay(w, b'{"amount": 1, "key": "%s"}' % w.placeholder.encode())
         assert (answer.status, answer.json()["code"]) == (403, "placeholder_surface")
+        assert w.upstream.bytes_received == 0
+
+
+async def test_a_person_who_is_asked_sees_what_the_rule_reads(tmp_path):
+    held = CHEAP.replace("<= 100", "<= 100 || context.approved")
+    async with world(tmp_path, services=services, policies=[held], approvals={"wait": 0}) as w:
+        assert (await pay(w, b'{"amount": 500, "note": "x"}')).json()["code"] == "approval_required"
+        with ApprovalStore.open(w.state / APPROVALS) as store:
+            (entry,) = store.list()
+        assert json.loads(entry.asked.facts) == [{"body": {"amount": 500}}]
         assert w.upstream.bytes_received == 0

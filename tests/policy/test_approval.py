@@ -22,6 +22,7 @@ def asked(
         "POST",
         "https://api.test/pay",
         ("pay",),
+        '[{"body":{"amount":500}}]',
         ("r",),
         "1" * 64,
         5,

@@ -30,7 +30,19 @@ def asked(
     digest = sha256(repr((content, agent, task, url, method, rules)).encode()).hexdigest()
     chain = ("lead", agent)
     return Asked(
-        digest, agent, chain, owners, task, "pay bills", method, url, ("shop.pay",), ("pay",), rules, asked_at
+        digest,
+        agent,
+        chain,
+        owners,
+        task,
+        "pay bills",
+        method,
+        url,
+        ("shop.pay",),
+        '[{"body":{"amount":500}}]',
+        ("pay",),
+        rules,
+        asked_at,
     )
 
 

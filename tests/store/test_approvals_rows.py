@@ -11,7 +11,20 @@ from tests.store.asking import asked
 words = st.text(max_size=5)
 several = st.lists(words, max_size=3).map(tuple)
 requests = st.builds(
-    Asked, words, words, several, several, words, words, words, words, several, several, words, st.integers()
+    Asked,
+    words,
+    words,
+    several,
+    several,
+    words,
+    words,
+    words,
+    words,
+    several,
+    words,
+    several,
+    words,
+    st.integers(),
 )
 
 
