@@ -36,6 +36,9 @@ CACHE_SIZE = 4096  # about 2 KiB each
 
 _MISSING = Refusal(Code.IDENTITY_MISSING, "no Proxy-Authorization was sent")
 _NO_TOKEN = Refusal(Code.IDENTITY_INVALID, "Proxy-Authorization carries no token")
+_ANOTHER = Refusal(
+    Code.AUTHENTICATION_UNSUITABLE, "the agent's entry was changed while the call was decided; send it again"
+)
 _NO_TASK = Refusal(
     Code.TASK_UNKNOWN,
     "no task was named: send a task's id as the user name of Proxy-Authorization: Basic",
@@ -118,7 +121,10 @@ class Attributor:
         return principal
 
     def over(self, principal: Principal, now: int) -> Refusal | None:
-        """Why ``principal`` makes no more calls, though it could when it was attributed; or None."""
+        """Why ``principal`` makes no more calls, though it could when it was attributed; or None.
+
+        Also if it is another by now: with another tier, ceiling or owner it may not go on as what it was.
+        """
         refusal = self._revocations().refusal(principal)
         if refusal is not None:
             return refusal
@@ -128,7 +134,9 @@ class Attributor:
         links = None if task is None else chain(task, self._tasks, self._agents, now)
         if isinstance(links, Refusal):
             return links
-        return None if task is principal.task else Refusal(Code.TASK_ENDED, "the task is over")
+        if task is not principal.task:
+            return Refusal(Code.TASK_ENDED, "the task is over")
+        return None if links == principal.chain else _ANOTHER
 
     # -- (1) --
 

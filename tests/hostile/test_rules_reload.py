@@ -283,3 +283,26 @@ async def test_e9_content_that_is_slow_is_judged_by_the_rules_in_force_when_it_i
         assert [record.effect for record in w.decisions] == ["deny"]
         assert decided_by(w) != [before]
         assert w.upstream.connections == []
+
+
+async def test_e9_who_was_trusted_when_it_began_is_not_any_more(tmp_path):
+    """Else whoever began in time could keep its old tier, with content of today, under rules of today."""
+    trusted = '@id("trusted") permit(principal in Tier::"trusted", action, resource);'
+    agents = [demo_rules.agent() | {"tier": "trusted"}, demo_rules.agent("other") | {"tier": "trusted"}]
+    async with (
+        world(tmp_path, follow=True, agents=agents, services=serving(PAY), policies=[CHEAP, trusted],
+              policy=OFTEN) as w,
+        w.tunnel() as client,
+    ):  # fmt: skip
+        before = w.rules.ruleset.sha256
+        head = f"POST /pay HTTP/1.1\r\nHost: {w.authority}\r\n{JSON}\r\nContent-Length: 15\r\n"
+        await client.send(f"{head}Expect: 100-continue\r\n\r\n".encode())
+        assert (await client.read_head()).start[1] == b"100"
+        entries = rules(w) / "agents.yaml"
+        put(entries, entries.read_text().replace("trusted", "low", 1))
+        await until(lambda: any(told["previous_sha256"] == before for told in events(w, "rules.load")))
+        await client.send(b'{"amount": 500}')
+        answer = await client.read_response()
+        assert (answer.status, answer.json()["code"]) == (403, "authentication_unsuitable")
+        assert w.upstream.connections == []
+        assert (await w.call("/pay", method="POST", headers=[JSON], body=b'{"amount": 500}')).status == 403

@@ -11,7 +11,7 @@ from proxy.identity.attribution import Unfit
 from proxy.identity.jws import LEEWAY_S
 from proxy.identity.keyset import parse_jwks
 from proxy.identity.presented import Presented
-from proxy.identity.principal import Method, Principal, TaskState
+from proxy.identity.principal import Ceiling, Method, Principal, TaskState
 from proxy.identity.revocation import Kind
 from tests.identity.callers import AUTHORITY, DOMAIN, ISSUER, WORKLOADS, World, bundle
 from tests.identity.families import HOUR, NOW
@@ -276,6 +276,13 @@ def test_a_hit_is_cheap(world):
 
 # -- while a call is on its way --
 
+NONE = Ceiling(scopes=())
+
+
+def registered(world, name, **changes):
+    """The agent as other rules have it: another entry, even if nothing has changed."""
+    world.agents.by_id[name] = replace(world.agents.by_id[name], **changes)
+
 
 @pytest.mark.parametrize(
     ("change", "code"),
@@ -290,6 +297,10 @@ def test_a_hit_is_cheap(world):
         (lambda world, task: world.tasks.by_id.pop(task.id), Code.TASK_ENDED),
         (lambda world, task: world.swap(world.task_of("lead"), state=TaskState.ENDED), Code.TASK_ENDED),
         (lambda world, _: world.agents.by_id.pop("lead"), Code.AGENT_UNKNOWN),
+        (lambda world, _: registered(world, "lead"), None),
+        (lambda world, _: registered(world, "lead", tier="another"), Code.AUTHENTICATION_UNSUITABLE),
+        (lambda world, _: registered(world, "lead", ceiling=NONE), Code.AUTHENTICATION_UNSUITABLE),
+        (lambda world, task: registered(world, task.agent, ceiling=NONE), Code.AUTHENTICATION_UNSUITABLE),
     ],
 )
 def test_what_was_allowed_may_be_over_before_it_leaves(world, change, code):
