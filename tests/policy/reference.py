@@ -183,9 +183,8 @@ def _vague(template: str) -> list[int]:
 
 
 def _spoken(service: Document, path: str) -> str:
-    there = [
-        (_vague(one), spoken) for one, spoken in service.get("endpoints", {}).items() if _matches(one, path)
-    ]
+    endpoints = service.get("endpoints", {})
+    there = [(_vague(one), endpoints[one]) for one in endpoints if _matches(one, path)]
     return str(min(there, default=([], service.get("protocol", "rest")))[1])
 
 
@@ -206,10 +205,9 @@ def _rest(service: Document, sent: Sent, path: str, query: Pairs, reader: Reader
             count = sum(len(conditions) for conditions in when.values())
             if all(_holds(place, when[place], query, sent, reader) for place in when):
                 fitting.append((_vague(entry["path"]), -count, name, entry["group"]))
-    _, _, name, group = min(fitting, default=(None, None, "", ""))
-    return (
-        Does(f"{service['name']}.{name}", group) if name else _by_method(f"{service['name']}.", sent.method)
-    )
+    if not fitting:
+        return _by_method(f"{service['name']}.", sent.method)
+    return Does(f"{service['name']}.{min(fitting)[2]}", min(fitting)[3])
 
 
 def _holds(place: str, conditions: Document, query: Pairs, sent: Sent, reader: Reader) -> bool:
