@@ -20,8 +20,8 @@ The way in, in the order in which a call meets it:
   ``reads``, ``needs``, ``slices`` (what of them a call has to do with), ``cedar``, ``verdict``,
   ``possible``; ``observe`` where there are no rules, ``shadow`` where there are two sets, ``elsewhere``
   where somebody else decides;
-* what follows: ``obligation``, ``approval`` with ``request_digest`` and ``repeatable``, ``service_budget`` with
-  ``window``, ``tally`` and ``price``; ``bundle``, ``manifest`` and ``signature`` of the rule set itself;
+* what follows: ``obligation``, ``approval`` with ``request_digest`` and ``repeatable``, ``service_budget``
+  with ``window``, ``tally`` and ``price``; ``bundle``, ``manifest`` and ``signature`` of the rule set itself;
 * for the people who write rules: ``case_*`` and ``cases``, ``trial``, ``explain`` with ``conditions``,
   ``compared``, ``change``, ``counterfactual`` and ``expression``, ``suggest*`` with ``path_shape`` and
   ``service_text``, ``recorded``, ``rebuilt*``, ``replay``, ``again``, ``usage``, ``import_openapi``.

@@ -45,8 +45,8 @@ class Asked:
     """A held request. ``chain`` are the agents of the delegation, the caller last; ``owners`` theirs.
 
     ``request_sha256`` is hex over everything that is sent, see ``request_digest``. ``rules`` are the
-    policies that would permit it, ``url`` is without query. ``facts`` is a JSON
-    list with what rules read of each act (``content.Act``), so that a person sees more than a URL. ``asked_at`` is POSIX seconds.
+    policies that would permit it, ``url`` is without query. ``facts`` is a JSON list with what rules read
+    of each act (``content.Act``), so that a person sees more than a URL. ``asked_at`` is POSIX seconds.
     """
 
     request_sha256: str
