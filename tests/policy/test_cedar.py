@@ -37,7 +37,10 @@ def test_what_no_rule_permits_is_denied_without_a_rule():
         None,
     )
     detail = ruling.decision.refusal.detail
-    assert detail == "no rule permits http.read for agent coder: GET https://other.example.org/x (scopes of the task: none)"
+    assert (
+        detail
+        == "no rule permits http.read for agent coder: GET https://other.example.org/x (scopes of the task: none)"
+    )
 
 
 def test_a_forbid_beats_a_permit_and_gives_its_reason():
