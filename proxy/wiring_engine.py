@@ -17,6 +17,7 @@ from proxy.engine.leaf_cache import LeafCache
 from proxy.engine.panel import Panel
 from proxy.engine.pool import Pool
 from proxy.engine.response import Patience
+from proxy.engine.room import HELD, Room
 from proxy.http.address import AllowPrivate, name_refusal
 from proxy.http.canonical import Host, Origin, parse_host
 from proxy.policy.decision import Pdp
@@ -125,4 +126,5 @@ def terms(
         idle_timeout=limits.idle_timeout,
         connections_per_agent=limits.connections_per_agent,
         now=now,
+        room=Room(max(HELD, 2 * settings.policy.content)),
     )

@@ -21,6 +21,7 @@ from proxy.engine.manner import PLAIN, Manner, manner
 from proxy.engine.pool import Pool
 from proxy.engine.relay import Transfer, relay
 from proxy.engine.response import Patience
+from proxy.engine.room import Room
 from proxy.engine.seen import Seen
 from proxy.engine.wire import Wire
 from proxy.engine.wire_error import Cut, Expired, WireError
@@ -48,6 +49,7 @@ class Terms:
     idle_timeout: float
     connections_per_agent: int
     now: Callable[[], float]
+    room: Room
 
 
 class Connection:
@@ -65,7 +67,7 @@ class Connection:
         self._principal: Principal | None = None
         self._tunnel: Tunnel | None = None
         self._record: Refused | None = None  # a refusal of the whole tunnel, already recorded
-        self._intake: Intake | None = None  # of the last request
+        self._intake: Intake | None = None  # of the request that is running
         self._over: Refusal | None = None  # why it was cut
         self._called: Called | None = None  # a call to the desk that is being served
 
@@ -130,6 +132,9 @@ class Connection:
             return await self._request(head)
         finally:
             self.busy = False
+            if self._intake is not None:
+                self._intake.release()
+                self._intake = None
 
     async def _next_head(self) -> RequestHead | Refusal | None:
         terms, wire = self._terms, self._wire
@@ -162,7 +167,7 @@ class Connection:
 
     async def _request(self, head: RequestHead) -> bool:
         terms = self._terms
-        self._intake = intake = Intake(self._reading, terms.patience.downstream_idle)
+        self._intake = intake = Intake(self._reading, terms.patience.downstream_idle, terms.room)
         admitted = await terms.enforcer.admit(self._caller, head, intake)
         if isinstance(admitted, Refused):
             keep = reply.can_continue(head, whole=intake.content is not None)

@@ -9,6 +9,7 @@ import asyncio
 from proxy.credential.placeholder import PREFIX, find
 from proxy.engine.body import BadFraming, Body, Truncated
 from proxy.engine.head import Reading
+from proxy.engine.room import Room
 from proxy.engine.wire_error import Cut, Expired, WireError
 from proxy.errors import Code, Refusal
 from proxy.http.guard import Guarded
@@ -19,6 +20,9 @@ _PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
 _BROKEN = Refusal(Code.MALFORMED, "the request body ended early or its chunks are malformed")
 _SLOW = Refusal(Code.BODY_TIMEOUT, "the request body stopped arriving")
 _STOPPED = Refusal(Code.DRAINING, "gatepass stopped before the call was decided")
+_CROWDED = Refusal(
+    Code.TUNNELS_EXCEEDED, "too much content of this agent is being read at once; let some calls end", None, 1
+)
 BODY_PLACEHOLDER = Refusal(
     Code.PLACEHOLDER_SURFACE,
     "there is a placeholder in the request body, which no service declares as its place",
@@ -28,18 +32,22 @@ BODY_PLACEHOLDER = Refusal(
 class Intake:
     """The agent's side of one call, as far as deciding needs it. ``idle``: seconds the agent may pause.
 
-    ``content`` is the whole content once it has been read, else None; ``trailers`` came behind it. Set
-    ``stopping`` when the sidecar stops: then nothing waits for a person any more.
+    ``content`` is the whole content once it has been read, else None; ``trailers`` came behind it. ``agent``
+    is whose it is, once that is known. Set ``stopping`` when the sidecar stops: then nothing waits for a
+    person any more. Call ``release`` when the call is over.
     """
 
-    __slots__ = ("_idle", "_reading", "content", "stopping", "trailers")
+    __slots__ = ("_held", "_idle", "_reading", "_room", "agent", "content", "stopping", "trailers")
 
-    def __init__(self, reading: Reading, idle: float) -> None:
+    def __init__(self, reading: Reading, idle: float, room: Room) -> None:
         self.content: bytes | None = None
         self.trailers: Headers = ()
+        self.agent = ""
         self.stopping = False
         self._reading = reading
         self._idle = idle
+        self._room = room
+        self._held = 0
 
     @property
     def arrived(self) -> bytes:
@@ -86,6 +94,11 @@ class Intake:
         self.content, self.trailers = content, body.trailers
         return BODY_PLACEHOLDER if PREFIX in content and find(content) else content
 
+    def release(self) -> None:
+        """Hold nothing any more."""
+        self._room.give_back(self.agent, self._held)
+        self._held, self.content = 0, None
+
     async def _whole(self, body: Body, limit: int) -> bytes | Refusal:
         wire, loop = self._reading.wire, asyncio.get_running_loop()
         pieces, octets = [body.ready()], 0
@@ -93,6 +106,9 @@ class Intake:
             octets += len(pieces[-1])
             if octets > limit:
                 return _too_large(limit)
+            if not self._room.take(self.agent, len(pieces[-1])):
+                return _CROWDED
+            self._held = octets
             if body.done:
                 wire.deadline = None
                 return pieces[0] if len(pieces) == 1 else b"".join(pieces)

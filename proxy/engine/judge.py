@@ -104,6 +104,7 @@ class Judge:
         principal = await self._attribute(exchange, seen, caller, head.headers)
         if isinstance(principal, Refusal):
             return principal
+        intake.agent = principal.agent.id
         guarded = guard_request(head, max_headers=self._header_count, max_line=self._header_line)
         if isinstance(guarded, Refusal):
             return guarded

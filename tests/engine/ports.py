@@ -35,6 +35,7 @@ from proxy.engine.leaf_cache import LeafCache, anonymous_files
 from proxy.engine.panel import Panel
 from proxy.engine.pool import Pool
 from proxy.engine.response import Patience
+from proxy.engine.room import Room
 from proxy.engine.scribe import Scribe
 from proxy.engine.server import Listener, Server
 from proxy.errors import Refusal
@@ -332,6 +333,7 @@ async def engine(
     clock: Clock | None = None,
     approvals: Approvals | None = None,
     content: int = 65_536,
+    room: Room | None = None,
 ) -> AsyncIterator[Engine]:
     """An engine in front of ``upstream``, with everything that is not given in good order.
 
@@ -385,6 +387,7 @@ async def engine(
             idle_timeout=30,
             connections_per_agent=50,
             now=now or loop.time,
+            room=room or Room(),
         )
         server = Server(terms, deadlines, connections, alarms.append)
         await server.listen([Listener("127.0.0.1", 0, Fixed(name, name)) for name in AGENTS])
