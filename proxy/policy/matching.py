@@ -18,7 +18,7 @@ from typing import Generic, NamedTuple, TypeVar
 from proxy.policy.fact import Place, Protocol
 from proxy.policy.operation import Operation
 from proxy.policy.path_tree import PathTree
-from proxy.policy.template import Template, common, more_specific
+from proxy.policy.template import REST, Template, common, more_specific, parse_template
 
 T = TypeVar("T")
 
@@ -197,6 +197,9 @@ class Selectors:
 class Endpoints:
     """What is spoken where: the most specific template that fits a path decides, else ``default``.
 
+    With or without a slash at its end a path is the same to many servers. What is spoken at the one is
+    therefore spoken at the other, unless that is declared; else it could be called there as if it were REST.
+
     :raises ValueError: if two templates match the same paths while neither is more specific.
     """
 
@@ -210,6 +213,11 @@ class Endpoints:
                 if common(one, other) and not more_specific(one, other) and not more_specific(other, one):
                     raise ValueError(f"endpoints {other.text} and {one.text} match the same paths")
             self._tree.add(one, spoken)
+        declared = {template.text for template, _ in endpoints}
+        for one, spoken in endpoints:
+            twin = one.text[:-1] if one.text.endswith("/") else f"{one.text}/"
+            if twin and twin not in declared and spoken is not Protocol.REST and REST not in one.shape:
+                self._tree.add(parse_template(twin), spoken)
 
     def at(self, path: str) -> Protocol:
         """What is spoken at a canonical path."""

@@ -233,12 +233,29 @@ def test_a_selector_belongs_to_its_protocol_and_stands_once():
         Selectors([tool, twin])
 
 
+@pytest.mark.parametrize("text", ["/graphql", "/graphql/", "/{v}/graphql"])
+def test_a_slash_at_the_end_makes_no_other_endpoint(text):
+    """Servers answer GraphQL and MCP at both; as REST a mutation would be nothing but a POST."""
+    found = Endpoints([(parse_template(text), Protocol.GRAPHQL)], Protocol.REST)
+    plain = text.rstrip("/").replace("{v}", "v1")
+    assert [found.at(plain), found.at(f"{plain}/")] == [Protocol.GRAPHQL] * 2
+    assert [found.at(f"{plain}//"), found.at(f"{plain}/x"), found.at("/")] == [Protocol.REST] * 3
+
+
+def test_an_endpoint_that_is_declared_is_what_it_is_declared_as():
+    pairs = [("/a", Protocol.MCP), ("/a/", Protocol.REST), ("/b", Protocol.REST), ("/", Protocol.MCP)]
+    found = Endpoints([(parse_template(text), spoken) for text, spoken in pairs], Protocol.GRPC)
+    assert [found.at(path) for path in ("/a", "/a/", "/b/", "/")] == [
+        Protocol.MCP, Protocol.REST, Protocol.GRPC, Protocol.MCP,
+    ]  # fmt: skip
+
+
 def test_the_most_specific_endpoint_says_what_is_spoken():
     pairs = [("/{r*}", Protocol.MCP), ("/api/{r*}", Protocol.REST), ("/api/graphql", Protocol.GRAPHQL)]
     for ordered in (pairs, pairs[::-1]):
         endpoints = Endpoints([(parse_template(text), spoken) for text, spoken in ordered], Protocol.GRPC)
         spoken = [endpoints.at(path) for path in ("/x", "/api/y", "/api/graphql", "/api/graphql/")]
-        assert spoken == [Protocol.MCP, Protocol.REST, Protocol.GRAPHQL, Protocol.REST]
+        assert spoken == [Protocol.MCP, Protocol.REST, Protocol.GRAPHQL, Protocol.GRAPHQL]
     twins = [(parse_template("/{x}/b"), Protocol.MCP), (parse_template("/a/{x}"), Protocol.REST)]
     with pytest.raises(ValueError, match=r"endpoints /\{x\}/b and /a/\{x\} match the same paths"):
         Endpoints(twins, Protocol.REST)
