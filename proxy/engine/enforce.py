@@ -133,6 +133,8 @@ class Enforcer:
             return await self._turn_away(exchange, seen, caller, verdict)
         failure = await self._scribe.decision(exchange, seen, None)
         if failure is not None:
+            if isinstance(verdict, Ready):
+                self._judge.give_back(verdict.principal, verdict.receipt)
             return Refused(failure, exchange.id if failure is not LOG_DOWN else "", seen.principal)
         exchange.advance(Step.RECORDED)
         durable = self._clock.mono_ns()

@@ -163,6 +163,10 @@ class Judge:
         """See ``Panel.charge``."""
         return self._panel.charge(principal, receipt, used)
 
+    def give_back(self, principal: Principal, receipt: Receipt) -> None:
+        """See ``Panel.give_back``."""
+        self._panel.give_back(principal, receipt)
+
     def over(self, principal: Principal) -> Refusal | None:
         """Why nothing may leave for this principal any more, although it was allowed to; or None."""
         return self._doorman.over(principal)

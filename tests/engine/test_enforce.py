@@ -6,6 +6,7 @@ import pytest
 
 from proxy.errors import Code, Refusal
 from proxy.identity.burst import FREE
+from proxy.identity.principal import Budgets
 from proxy.policy.decision import Deny
 from proxy.wiring import SystemClock
 from tests.engine.lines import until
@@ -134,6 +135,16 @@ async def test_without_a_log_nothing_leaves_and_nobody_is_asked():
         assert (answer.status, answer.json()["code"]) == (503, "log_unavailable")
         assert e.records == []
         assert untouched(e)
+
+
+async def test_without_a_log_nothing_is_taken_from_a_budget():
+    journal = Journal()
+    async with engine(pdp=Says(YES), journal=journal, budgets=Budgets(requests=1)) as e:
+        journal.broken = True
+        assert (await e.call("/x")).status == 503
+        journal.broken = False
+        assert (await e.call("/x")).status == 200
+        assert (await e.call("/x")).status == 429
 
 
 async def test_without_a_log_a_denial_is_a_503_too():
