@@ -23,7 +23,9 @@ async def understood(
         return found
     if site.wider is not None:
         enforced = classify(call, service, site.needs, limit)
-        if not isinstance(enforced, NeedBody) and (isinstance(found, Refusal) or not _fits(guarded, limit)):
+        if isinstance(enforced, NeedBody):
+            found = enforced
+        elif isinstance(found, Refusal) or not _fits(guarded, limit):
             return enforced
     if isinstance(found, Refusal):
         return found

@@ -8,7 +8,12 @@ from tests.engine.ports import AGENTS, engine
 from tests.support import demo_rules
 from tests.support.upstream import Upstream
 
-PAY = {"method": "POST", "path": "/pay", "group": "write", "facts": {"body": {"amount": "long"}}}
+PAY = {
+    "method": "POST",
+    "path": "/pay",
+    "group": "write",
+    "facts": {"body": {"amount": "long"}, "query": {"to?": "string"}},
+}
 ANY = '@id("any") permit(principal, action in Action::"write", resource);'
 CHEAP = (
     '@id("cheap") permit(principal, action == Action::"api.pay", resource)'
@@ -24,17 +29,25 @@ def ruleset(up: Upstream, policy: str) -> RuleSet:
     return rules
 
 
-async def paid(body: bytes, *headers: str, chunked: bool = False, limit: int = 1024):
-    """What became of one call under ANY, with CHEAP in the shadow: status, and what its record says of that."""
+async def paid(
+    body: bytes,
+    *headers: str,
+    chunked: bool = False,
+    limit: int = 1024,
+    path: str = "/pay",
+    enforced: str = ANY,
+    shadow: str = CHEAP,
+):
+    """What became of one call, with rules in the shadow: its status, and what its record says of them."""
     async with Upstream("api.test", tls=False) as up:
-        shadow = ruleset(up, CHEAP)
-        pdp = ShadowPdp(ruleset(up, ANY), shadow, shadow.sha256)
+        other = ruleset(up, shadow)
+        pdp = ShadowPdp(ruleset(up, enforced), other, other.sha256)
         async with (
             engine(upstream=Stays(up), pdp=pdp, content=limit) as e,
             await e.client(AGENTS[0]) as client,
         ):
             framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(body)}"
-            head = e.head("/pay", "Content-Type: application/json", framing, *headers, method="POST")
+            head = e.head(path, "Content-Type: application/json", framing, *headers, method="POST")
             await client.send(head + (b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if chunked else body))
             answer = await client.read_response()
             (decision,) = [record for record in e.records if record.kind == "decision"]
@@ -73,3 +86,9 @@ async def test_what_is_too_long_or_of_no_known_length_is_not_read_for_it():
     for body, chunked in ((b'{"amount": 1%s}' % (b" " * 2000), False), (b'{"amount": 1}', True)):
         status, shadow = await paid(body, chunked=chunked)
         assert (status, shadow["code"]) == (200, "policy_error")
+
+
+async def test_what_it_alone_reads_of_the_query_refuses_nobody_whose_content_has_to_be_read():
+    curious = CHEAP.replace("context.facts.body.amount <= 100", "context.facts.query has to")
+    status, shadow = await paid(b'{"amount": 7}', path="/pay?to=a&to=b", enforced=CHEAP, shadow=curious)
+    assert (status, shadow["effect"]) == (200, "deny")
