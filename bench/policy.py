@@ -39,8 +39,8 @@ ROWS = {
 }
 NOTES = """\
 gatepass on core {proxy}; client and API on core {rest}. Rows in us are of one thread, in this process.
-Decisions: {decisions} a round, each of another call, about all services in turn; of ten calls four read, and
-three are held or forbidden. Reload: a call each {pace:g} ms, on one connection. The median
+Decisions: {decisions} a round, each of another call, about all services in turn; of ten calls six read, two
+write, one is held and one is forbidden. Reload: a call each {pace:g} ms, on one connection. The median
 of {rounds} rounds counts.
 """
 

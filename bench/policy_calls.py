@@ -64,20 +64,20 @@ def facts(asked: Asked) -> RequestFacts:
 
 
 def usual(numbers: Iterator[int]) -> Iterator[Asked]:
-    """No two alike, as of an agent at work: of ten, four read, three write, three are held or forbidden."""
+    """No two alike, as of an agent at work: of ten six read, two write, one is held and one is forbidden."""
     for number in numbers:
         base = f"https://{host(number % SERVICES)}"
         repo = f"{base}/repos/acme/team-{number}"
         yield Asked("GET", repo)
         yield Asked("GET", f"{repo}/issues")
         yield Asked("GET", f"{repo}/issues/{number}")
-        yield Asked("GET", f"{base}/unknown/{number}")
         yield Asked("POST", f"{repo}/issues")
-        yield Asked("POST", f"{repo}/issues/{number}/comments")
+        yield Asked("GET", f"{repo}/issues/{number + 1}")
+        yield Asked("GET", f"{base}/unknown/{number}")
         yield Asked("POST", f"{base}/orders", b'{"amount":%d,"currency":"EUR","note":"n"}' % (number % 499))
         yield Asked("PUT", f"{repo}/pulls/{number}/merge")
-        yield Asked("DELETE", repo)
-        yield Asked("GET", f"{repo}/secrets/{number}")
+        yield Asked("GET", f"{repo}/issues/{number + 2}")
+        yield Asked("DELETE", repo) if number % 2 else Asked("GET", f"{repo}/secrets/{number}")
 
 
 def mcp(number: int) -> Asked:

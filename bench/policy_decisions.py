@@ -59,7 +59,7 @@ def _measure(pace: Pace) -> dict[str, float]:
     questions = _questions(rules, principal, usual(count()))
     for one in islice(questions, 10 * SERVICES):
         rules.decide(one)  # once at each service: what is known of it stays
-    rounds = [_each(rules, islice(questions, pace.decisions)) for _ in range(pace.rounds)]
+    rounds = [_each(rules, list(islice(questions, pace.decisions))) for _ in range(pace.rounds)]
     numbers = {
         "decide_p50_us": median(found[len(found) // 2] for found in rounds),
         "decide_p99_us": median(found[len(found) * 99 // 100] for found in rounds),

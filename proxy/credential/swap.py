@@ -141,8 +141,8 @@ def _basic_halves(value: bytes) -> tuple[bytes, bytes] | None:
 def _header_is(value: bytes, surface: HeaderSurface, placeholder: bytes) -> bool:
     before, after = surface.around
     # The scheme of an Authorization header has no case (RFC 9110, 11.1); everything else has.
-    head, tail = value[: len(before)], value[len(before) :]
-    return head.lower() == before.lower() and tail == placeholder + after
+    at = len(before)
+    return value[at:] == placeholder + after and value[:at].lower() == before.lower()
 
 
 def _declared(
@@ -227,6 +227,8 @@ def plan(
 
 def _safe(place: str) -> str:
     """A place for people: what an agent wrote into a name is cut and made printable."""
+    if place.isprintable():
+        return place[:80]
     return "".join(char if char.isprintable() else "?" for char in place)[:80]
 
 
@@ -248,7 +250,7 @@ def _unfit(secret: Secret, why: str) -> Refusal:
 
 
 def _put(headers: Headers, name: bytes, value: bytes) -> Headers:
-    return tuple((key, value if key.lower() == name else old) for key, old in headers)
+    return tuple([(key, value if key.lower() == name else old) for key, old in headers])
 
 
 def _visible(value: bytes) -> bool:

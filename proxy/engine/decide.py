@@ -161,7 +161,7 @@ class Decider:
             pairs = parameters(target.query, site.service)
             if isinstance(pairs, Refusal):
                 return pairs
-            seen.query_keys = tuple(name for name, _ in pairs)
+            seen.query_keys = tuple([name for name, _ in pairs])
             seen.request = request = self._facts(seen, guarded)
             has_body = not isinstance(guarded.framing, NoBody)
             call = Call(seen.method, target.path.text, pairs, guarded.forward, has_body, None)

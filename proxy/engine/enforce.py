@@ -238,7 +238,7 @@ class Enforcer:
         call.exchange.advance(Step.CLOSED)
         if isinstance(call, Admitted):
             octets = ended.up + ended.down
-            used = Used(octets) if ended.used is None else replace(ended.used, octets=octets)
+            used = Used(octets) if ended.used is None else ended.used._replace(octets=octets)
             ended.cost = self._judge.charge(call.principal, call.receipt, used)
         what = facts.outcome(
             ended, opened_ns=call.opened_ns, durable_ns=call.durable_ns, now_ns=self._clock.mono_ns()

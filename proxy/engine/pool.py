@@ -6,15 +6,14 @@ is thrown away: it may be desynchronised (hostile case C13).
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from proxy.engine.dial import Dialer, Upstream
 from proxy.errors import Refusal
 from proxy.http.canonical import Origin
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """Who may use a pooled connection, and for what. ``credential`` is "" where none is used."""
 
     agent: str

@@ -120,7 +120,10 @@ def _obligations(duties: Obligations) -> dict[str, Json]:
 
 def _shadow(seen: Seen) -> Json:
     """What the rules in the shadow would have said, where that differs: of the first ruling that differs."""
-    rulings = [seen.ruling, *seen.batch, *[ruling for _, ruling in seen.above]]
+    own = seen.ruling
+    if own is not None and own.shadow is None and not seen.batch and not seen.above:
+        return None  # the usual case
+    rulings = [own, *seen.batch, *[ruling for _, ruling in seen.above]]
     differing = [one.shadow for one in rulings if one is not None and one.shadow is not None]
     if not differing:
         return None

@@ -46,7 +46,7 @@ def _bad(why: str) -> Refusal:
 
 
 def _tidy(headers: Headers) -> Headers:
-    return tuple((name, value.strip(b" \t")) for name, value in headers)
+    return tuple([(name, value.strip(b" \t")) for name, value in headers])
 
 
 def _bodyless(status: int, method: str) -> bool:

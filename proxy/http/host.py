@@ -55,6 +55,9 @@ class Host:
         if seal is not _SEAL:
             raise TypeError("a Host is made by parse_host only")
 
+    def __hash__(self) -> int:
+        return hash(self.name)
+
     @property
     def bracketed(self) -> str:
         """The host as it stands in a URL."""
@@ -78,6 +81,9 @@ class Origin:
     def __post_init__(self) -> None:
         if self.scheme not in DEFAULT_PORT or not 1 <= self.port <= _MAX_PORT:
             raise ValueError(f"no origin: {self.scheme} port {self.port}")
+
+    def __hash__(self) -> int:
+        return hash((self.scheme, self.host.name, self.port))
 
     @property
     def authority(self) -> str:

@@ -98,7 +98,7 @@ class Service:
 
     def by_method(self, method: str) -> Operation:
         """What a REST request does that no operation matches: ``SERVICE.http.GROUP``."""
-        return self._builtin[f"http.{by_method(method).group}"]
+        return self._builtin[by_method(method).id]
 
 
 def classify(service: Service | None, method: str, path: str) -> Operation:

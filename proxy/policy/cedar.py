@@ -49,6 +49,7 @@ class Place(NamedTuple):
 
     slice: Slice
     pattern: str
+    site: Site
 
 
 class Described(NamedTuple):
@@ -95,14 +96,14 @@ class RuleSet:
         found = self._places.get(key)
         if found is None:
             service, pattern = self.catalogue.locate(origin) or (None, origin.host.name)
-            found = Place(self._slices.at(service, origin.host.name), pattern)
+            where = self._slices.at(service, origin.host.name)
+            found = Place(where, pattern, Site(where.service, where.needs))
             self._places.keep(key, found)
         return found
 
     def site(self, origin: Origin) -> Site:
         """See ``Pdp``."""
-        found = self._place(origin).slice
-        return Site(found.service, found.needs)
+        return self._place(origin).site
 
     def could(self, question: Question) -> bool:
         """See ``Pdp``."""

@@ -203,10 +203,11 @@ class Endpoints:
     :raises ValueError: if two templates match the same paths while neither is more specific.
     """
 
-    __slots__ = ("_default", "_tree")
+    __slots__ = ("_alone", "_default", "_tree")
 
     def __init__(self, endpoints: Sequence[tuple[Template, Protocol]], default: Protocol) -> None:
         self._tree: PathTree[Protocol] = PathTree()
+        self._alone = not endpoints
         self._default = default
         for index, (one, spoken) in enumerate(endpoints):
             for other, _ in endpoints[:index]:
@@ -221,4 +222,4 @@ class Endpoints:
 
     def at(self, path: str) -> Protocol:
         """What is spoken at a canonical path."""
-        return next(self._tree.find(path), self._default)
+        return self._default if self._alone else next(self._tree.find(path), self._default)

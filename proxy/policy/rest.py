@@ -19,7 +19,7 @@ from proxy.policy.content import Act, Call, Classified, NeedBody, Watch
 from proxy.policy.document import canonical
 from proxy.policy.fact import Condition, Dialect, FactField, Place
 from proxy.policy.fields import Facts, from_document, from_pairs, in_document, in_pairs
-from proxy.policy.matching import Candidate, rivals
+from proxy.policy.matching import Candidate, Matched, rivals
 from proxy.policy.media import FORM, Pairs, form, media_type
 from proxy.policy.needs import Needs
 from proxy.policy.operation import Operation
@@ -46,8 +46,11 @@ def classify(call: Call, service: Service, needs: Needs, limit: int) -> Classifi
 
     ``limit`` is the largest content that is to be read, in octets.
     """
+    matched = service.rest_candidates(call.method, call.path)
+    if matched is None:
+        return Classified((Act(service.by_method(call.method)),))
     reader = _Reader(call, limit)
-    chosen = _choose(call, service, reader)
+    chosen = _choose(call, matched, reader)
     if chosen is None:
         return Classified((Act(service.by_method(call.method)),))
     if not isinstance(chosen, Candidate):
@@ -99,11 +102,10 @@ def _content(call: Call) -> Content | Refusal:
     return (method_override(document) if isinstance(document, dict) else None) or document
 
 
-def _choose(call: Call, service: Service, reader: _Reader) -> Candidate | NeedBody | Refusal | None:
+def _choose(call: Call, matched: Matched, reader: _Reader) -> Candidate | NeedBody | Refusal | None:
     """The first candidate whose conditions hold, if those of no rival do."""
-    matched = service.rest_candidates(call.method, call.path)
     found: Candidate | None = None
-    for candidate in () if matched is None else matched.candidates:
+    for candidate in matched.candidates:
         if found is not None and not rivals(found, candidate):
             break
         holds = _holds(candidate.operation.when, call, reader) if candidate.operation.when else True

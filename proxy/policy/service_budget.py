@@ -5,6 +5,7 @@ Values only; ``window`` counts. A window is fixed: it begins at a multiple of it
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Per(StrEnum):
@@ -43,8 +44,7 @@ class Price:
     output: int
 
 
-@dataclass(frozen=True, slots=True)
-class Used:
+class Used(NamedTuple):
     """What one call has used. ``model`` is "" if none is known; ``estimated`` tokens were not reported."""
 
     octets: int = 0

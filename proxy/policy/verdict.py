@@ -38,9 +38,9 @@ class Verdict(NamedTuple):
 
 def judge(answer: cedarpy.AuthzResult) -> Verdict:
     """Read Cedar's answer: Allow counts only with a reason and without any error."""
-    rules = tuple(sorted(answer.diagnostics.reasons))
-    errors = tuple(redact(error) for error in answer.diagnostics.errors)
-    decision = answer.decision
+    said, decision = answer.diagnostics, answer.decision
+    rules = tuple(sorted(said.reasons))
+    errors = tuple(map(redact, said.errors))
     if decision is cedarpy.Decision.Allow and rules and not errors:
         return Verdict(Effect.ALLOW, rules, ())
     if decision is not cedarpy.Decision.Deny or (errors and not rules):

@@ -244,7 +244,7 @@ async def test_an_agent_s_connections_can_be_dropped():
 
 
 def test_a_key_is_agent_credential_and_origin():
-    assert set(Key.__dataclass_fields__) == {"agent", "credential", "origin"}
+    assert Key._fields == ("agent", "credential", "origin")
 
 
 async def test_a_client_s_connection_does_not_decide_which_upstream_connection_it_gets():
