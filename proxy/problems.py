@@ -114,6 +114,8 @@ def load_yaml(data: bytes, file: str) -> LoadedYaml | list[Problem]:
         node: Node | None = yaml.compose(data.decode("utf-8"))
         reader = _Reader(yaml)
         value = None if node is None else reader.read(node, ())
+        # The parts of the library hold each other, so that what they hold stays until garbage is collected.
+        yaml.constructor.constructed_objects.clear()
     except _Bad as error:
         return [Problem(file, error.line, error.message)]
     except UnicodeDecodeError:

@@ -1,8 +1,11 @@
+import gc
+
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, ValidationError
+from ruamel.yaml.nodes import ScalarNode
 
 from proxy.problems import MAX_OCTETS, LoadedYaml, Problem, load_yaml, problems_of
 
@@ -105,3 +108,15 @@ def test_json_reads_as_itself(value):
 @given(st.binary(max_size=60) | st.text(alphabet="-:[]{}&*!|>'\"%@? \n\tab#,<1", max_size=60).map(str.encode))
 def test_it_never_raises(data):
     assert isinstance(load_yaml(data, "f"), LoadedYaml | list)
+
+
+def test_what_was_read_of_a_file_is_gone_without_a_collection():
+    data = b"a: [1, 2, {b: c}]\n" + b"".join(b"k%d: v\n" % number for number in range(200))
+    load_yaml(data, "x.yaml")
+    gc.collect()
+    gc.disable()
+    try:
+        load_yaml(data, "x.yaml")
+        assert not [one for one in gc.get_objects() if isinstance(one, ScalarNode)]
+    finally:
+        gc.enable()

@@ -10,7 +10,6 @@ Slices of services are made at load; those of other hosts that rules name when t
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import NamedTuple
 
 import cedarpy
@@ -19,6 +18,7 @@ from proxy.policy.catalogue import Catalogue, Service
 from proxy.policy.document import canonical
 from proxy.policy.needs import Needs
 from proxy.policy.reads import needs
+from proxy.policy.recent import Recent
 from proxy.policy.schema import service_schema
 from proxy.policy.scope import Homes, Scope, names_of, operations_of, scope
 from proxy.policy.statement import Policy
@@ -130,7 +130,7 @@ class Slices:
         self._hosts = self._sorted.acting(every, None, self._needs.facts)
         self._schema = _schema(None, _told(self._hosts))
         self._elsewhere = self._of_host(self._sorted.host(""))
-        self._host = lru_cache(maxsize=_MAX_HOSTS)(lambda name: self._of_host(self._sorted.host(name)))
+        self._named: Recent[str, Slice] = Recent(_MAX_HOSTS)
 
     def _of_service(self, service: Service) -> Slice:
         chosen = self._sorted.service(service)
@@ -147,7 +147,13 @@ class Slices:
         """The slice of ``service``, or of the host with this name if it is in none."""
         if service is not None:
             return self._services[service.name]
-        return self._host(host) if host in self._sorted.hosts else self._elsewhere
+        if host not in self._sorted.hosts:
+            return self._elsewhere
+        found = self._named.get(host)
+        if found is None:
+            found = self._of_host(self._sorted.host(host))
+            self._named.keep(host, found)
+        return found
 
     def needs(self) -> dict[str, Needs]:
         """What is told of a call to decide on it, by the names of actions."""

@@ -1,6 +1,8 @@
 """A slice decides as the whole set does, and as if it knew everything: what is left out is never read."""
 
+import gc
 import random
+import weakref
 from functools import lru_cache
 from itertools import product
 
@@ -210,3 +212,18 @@ def test_an_action_is_told_only_what_its_own_policies_read():
     get = context("GET", "https://pay.example.org/v1/charges/7")
     assert get.keys() == {"budgets", "request", "task"}
     assert get["request"].keys() == {"method", "query_keys"}
+
+
+def test_a_rule_set_that_nobody_has_any_more_is_gone_at_once():
+    """What a reload leaves behind is out of the collector's sight (``wiring_reload.gently``): no cycles."""
+    ruleset = rules(b'@id("host") permit (principal, action, resource in Host::"x.example.org");', pay=PAY)
+    for host in ("tickets.example.org", "x.example.org", "y.example.org"):
+        ruleset.decide(ask("GET", f"https://{host}/", within=ruleset))
+        ruleset.could(ask("GET", f"https://{host}/", within=ruleset))
+    left = [weakref.ref(ruleset), weakref.ref(ruleset._slices)]
+    gc.disable()
+    try:
+        del ruleset
+        assert [one() for one in left] == [None, None]
+    finally:
+        gc.enable()
