@@ -73,15 +73,17 @@ def ulid(wall_ns: int, randomness: bytes) -> str:
     bits = int.from_bytes(randomness[:10], "big")
     pairs = _PAIRS
     return (
-        f"{_moment(wall_ns // 1_000_000)}{pairs[bits >> 70]}{pairs[bits >> 60 & 1023]}"
+        f"{_era(wall_ns // 1_024_000_000)}{pairs[wall_ns // 1_000_000 & 1023]}"
+        f"{pairs[bits >> 70]}{pairs[bits >> 60 & 1023]}"
         f"{pairs[bits >> 50 & 1023]}{pairs[bits >> 40 & 1023]}{pairs[bits >> 30 & 1023]}"
         f"{pairs[bits >> 20 & 1023]}{pairs[bits >> 10 & 1023]}{pairs[bits & 1023]}"
     )
 
 
 @lru_cache(maxsize=4)
-def _moment(milliseconds: int) -> str:
-    return "".join(_PAIRS[milliseconds >> shift & 1023] for shift in (40, 30, 20, 10, 0))
+def _era(number: int) -> str:
+    """The part of a moment that stays for 1,024 milliseconds."""
+    return "".join(_PAIRS[number >> shift & 1023] for shift in (30, 20, 10, 0))
 
 
 def decision(stamp: Stamp, *, who: Part, what: Part, why: Part, credential: Part | None) -> bytes:

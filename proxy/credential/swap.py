@@ -46,20 +46,19 @@ class NoSwap:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One placeholder in its declared surface. ``surface`` names the place, for records."""
+    """One placeholder in its declared place, which ``surface`` names for records, of what it was made for."""
 
     holding: Holding
     binding: Binding
     surface: str
     placeholder: bytes = field(repr=False)
+    place: Place = field(repr=False)
+    made_for: tuple[Headers, Target] = field(repr=False)
 
 
 class _Sighting(NamedTuple):
     place: str
     placeholder: bytes
-
-
-# -- finding --
 
 
 class _Pair(NamedTuple):
@@ -140,8 +139,7 @@ def _basic_halves(value: bytes) -> tuple[bytes, bytes] | None:
 
 def _header_is(value: bytes, surface: HeaderSurface, placeholder: bytes) -> bool:
     before, after = surface.around
-    # The scheme of an Authorization header has no case (RFC 9110, 11.1); everything else has.
-    at = len(before)
+    at = len(before)  # the scheme of an Authorization header has no case (RFC 9110, 11.1); all else has
     return value[at:] == placeholder + after and value[:at].lower() == before.lower()
 
 
@@ -217,7 +215,7 @@ def plan(
     # (6): it is the whole of the declared surface.
     declared = _declared(binding.surface, headers, target, placeholder)
     if not isinstance(declared, Refusal):
-        return Plan(held, binding, declared[1], placeholder)
+        return Plan(held, binding, declared[1], placeholder, declared[0], (headers, target))
     if declared.code is Code.PLACEHOLDER_AMBIGUOUS:
         return declared
     shapes = " or ".join(map(_shape, places(binding.surface)))
@@ -227,9 +225,7 @@ def plan(
 
 def _safe(place: str) -> str:
     """A place for people: what an agent wrote into a name is cut and made printable."""
-    if place.isprintable():
-        return place[:80]
-    return "".join(char if char.isprintable() else "?" for char in place)[:80]
+    return place[:80] if place.isprintable() else "".join(c if c.isprintable() else "?" for c in place)[:80]
 
 
 def _shape(surface: Place) -> str:
@@ -273,7 +269,9 @@ def apply(plan: Plan, secret: Secret, headers: Headers, target: Target) -> tuple
     Order, case and everything else stay. CREDENTIAL_UNAVAILABLE if the value cannot be sent in this
     surface; PLACEHOLDER_SURFACE if ``headers`` or ``target`` are not those of the plan.
     """
-    declared = _declared(plan.binding.surface, headers, target, plan.placeholder)
+    declared: Refusal | tuple[Place, str] = plan.place, plan.surface
+    if plan.made_for[0] is not headers or plan.made_for[1] is not target:
+        declared = _declared(plan.binding.surface, headers, target, plan.placeholder)
     if isinstance(declared, Refusal):
         return Refusal(declared.code, "the request changed between its plan and its swap")
     value, surface = secret.reveal(), declared[0]

@@ -29,9 +29,16 @@ class Body:
         self.trailers: Headers = ()
         self._reading = reading
         self._pieces: list[bytes] = []
-        self._decoder = ChunkedDecoder() if isinstance(framing, Chunked) else None
-        self._left = framing.octets if isinstance(framing, Length) else 0
-        self.done = isinstance(framing, NoBody) or (isinstance(framing, Length) and framing.octets == 0)
+        self._decoder: ChunkedDecoder | None = None
+        self._left = 0
+        self.done = False
+        if isinstance(framing, Length):
+            self._left = framing.octets
+            self.done = framing.octets == 0
+        elif isinstance(framing, Chunked):
+            self._decoder = ChunkedDecoder()
+        else:
+            self.done = isinstance(framing, NoBody)
 
     async def read(self) -> bytes:
         """The next piece, in the size it came; ``b""`` once the message is complete.

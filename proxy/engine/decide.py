@@ -105,12 +105,11 @@ class Decider:
             verdict = held
         if verdict.refusal is not None:
             return verdict.refusal
-        content = intake.content
+        content: bytes | Refusal | None = intake.content
         if verdict.obligations is not obligation.NO_OBLIGATIONS:
-            met = await self._oblige(seen, verdict.obligations, guarded, intake)
-            if isinstance(met, Refusal):
-                return met
-            content = met
+            content = await self._oblige(seen, verdict.obligations, guarded, intake)
+        if isinstance(content, Refusal):
+            return content
         receipt = self._panel.take(principal, site.service, case.request.time)
         if isinstance(receipt, Refusal):
             return receipt
@@ -165,7 +164,9 @@ class Decider:
             seen.request = request = self._facts(seen, guarded)
             has_body = not isinstance(guarded.framing, NoBody)
             call = Call(seen.method, target.path.text, pairs, guarded.forward, has_body, None)
-            classified = await understood(site, call, guarded, intake, self._limit)
+            classified = classify(call, site.service, site.wider or site.needs, self._limit)
+            if not isinstance(classified, Classified):  # content or shadow have a say in it
+                classified = await understood(site, call, guarded, intake, self._limit)
             if isinstance(classified, Refusal):
                 return classified
             seen.told = tuple([act.told for act in classified.acts])
