@@ -185,6 +185,10 @@ def _vague(template: str) -> list[int]:
 def _spoken(service: Document, path: str) -> str:
     endpoints = service.get("endpoints", {})
     there = [(_vague(one), endpoints[one]) for one in endpoints if _matches(one, path)]
+    if not there:  # with a slash at its end or without one it is the same place, unless it speaks REST
+        other = path.removesuffix("/") if path.endswith("/") else f"{path}/"
+        there = [(_vague(one), endpoints[one]) for one in endpoints if _matches(one, other)]
+        there = [found for found in there if found[1] != "rest"]
     return str(min(there, default=([], service.get("protocol", "rest")))[1])
 
 
