@@ -39,7 +39,7 @@ ROWS = {
 }
 NOTES = """\
 gatepass on core {proxy}; client and API on core {rest}. Rows in us are of one thread, in this process.
-Decisions: {decisions} a round, each of another call, about all services in turn; of ten calls six read, two
+Decisions: {decisions} a round, each of another call, ten at each service in turn, of which six read, two
 write, one is held and one is forbidden. Reload: a call each {pace:g} ms, on one connection. The median
 of {rounds} rounds counts.
 """

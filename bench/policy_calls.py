@@ -90,13 +90,13 @@ def mcp(number: int) -> Asked:
         "method": "tools/call",
         "params": {"name": "search", "arguments": arguments},
     }
-    return Asked("POST", f"https://{host(number % SERVICES)}/mcp", filled(message, arguments, "note"))
+    return Asked("POST", f"https://{_at(number)}/mcp", filled(message, arguments, "note"))
 
 
 def rest(number: int) -> Asked:
     """An order."""
     order: dict[str, object] = {"amount": number % 499, "currency": "EUR"}
-    return Asked("POST", f"https://{host(number % SERVICES)}/orders", filled(order, order, "note"))
+    return Asked("POST", f"https://{_at(number)}/orders", filled(order, order, "note"))
 
 
 def graphql(number: int) -> Asked:
@@ -109,7 +109,7 @@ def graphql(number: int) -> Asked:
         "fragment Issue on Issue { id title body author { login } labels(first: 5) { nodes { name } } }"
     )
     content: dict[str, object] = {"query": text, "operationName": "Issues", "variables": variables}
-    return Asked("POST", f"https://{host(number % SERVICES)}/graphql", filled(content, variables, "note"))
+    return Asked("POST", f"https://{_at(number)}/graphql", filled(content, variables, "note"))
 
 
 def chat(number: int) -> Asked:
@@ -122,8 +122,13 @@ def chat(number: int) -> Asked:
         "messages": [{"role": "system", "content": "You help."}, said],
         "tools": [{"type": "function", "function": {"name": f"tool-{index}"}} for index in range(5)],
     }
-    url = f"https://{host(number % SERVICES)}/v1/chat/completions"
+    url = f"https://{_at(number)}/v1/chat/completions"
     return Asked("POST", url, filled(content, said, "content"))
+
+
+def _at(number: int) -> str:
+    """Ten calls at each service in turn."""
+    return host(number // 10 % SERVICES)
 
 
 def filled(document: object, holder: dict[str, object], member: str) -> bytes:

@@ -17,9 +17,9 @@ The way in, in the order in which a call meets it:
   ``fields`` read strictly for them; ``mcp_answer``, ``mcp_refusal`` and ``llm_usage`` look at answers;
 * the decision: ``decision`` (the values), ``document``, ``schema`` with ``fact_schema`` (what Cedar is
   given), ``statement``, ``annotations``, ``load`` with ``validation``, ``lint`` (the rules), ``scope``,
-  ``reads``, ``needs``, ``slices`` (what of them a call has to do with), ``cedar``, ``verdict``,
-  ``possible``; ``observe`` where there are no rules, ``shadow`` where there are two sets, ``elsewhere``
-  where somebody else decides;
+  ``reads``, ``needs``, ``slices`` (what of them a call has to do with), ``cedar`` with ``shape``,
+  ``verdict``, ``possible``; ``observe`` where there are no rules, ``shadow`` where there are two sets,
+  ``elsewhere`` where somebody else decides;
 * what follows: ``obligation``, ``approval`` with ``request_digest`` and ``repeatable``, ``service_budget``
   with ``window``, ``tally`` and ``price``; ``bundle``, ``manifest`` and ``signature`` of the rule set itself;
 * for the people who write rules: ``case_*`` and ``cases``, ``trial``, ``explain`` with ``conditions``,

@@ -4,6 +4,9 @@ An allow needs Cedar's ``Allow`` *and* an empty list of errors: a forbid whose c
 skipped by Cedar, and only the list of errors tells. Reasons are the policies' ``@id``s, because the
 policies are given to Cedar under these names instead of their positions.
 
+Decided: a context is checked by the schema once for each form it has (``shape``), because that takes a
+quarter of a decision and can only come out the same again.
+
 Decided: the base entities carry the schema, because a handle built without it does not know that
 ``github.issues.create`` is in ``write``, and ``action in Action::"write"`` would silently not match.
 
@@ -11,7 +14,7 @@ Decided: a hold is computed. What is denied without an error is asked again as i
 some policy reads that; only what is allowed then waits for a person.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from importlib.metadata import version
 from typing import NamedTuple
 
@@ -30,7 +33,8 @@ from proxy.policy.needs import EVERYTHING, Needs
 from proxy.policy.possible import Possible
 from proxy.policy.recent import Recent
 from proxy.policy.schema import schema_text
-from proxy.policy.slices import Acting, Slice, Slices, policies_text
+from proxy.policy.shape import shape
+from proxy.policy.slices import Slice, Slices, policies_text
 from proxy.policy.verdict import Effect, Speaker, Verdict, judge, unevaluated
 from proxy.problems import Problem
 
@@ -40,6 +44,7 @@ POLICIES_FILE = "policies.json"
 _MAX_PLACES = 1024
 _MAX_SUBJECTS = 1024
 _MAX_RULINGS = 2048
+_MAX_FORMS = 4096
 _MAX_REMEMBERED = 4096  # octets
 _UNWRITTEN = b"null"  # what is recorded if the question cannot even be written down
 
@@ -88,6 +93,7 @@ class RuleSet:
         self._places: Recent[tuple[object, ...], Place] = Recent(_MAX_PLACES)
         self._subjects: Recent[tuple[object, ...], tuple[Subject, cedarpy.Entities]] = Recent(_MAX_SUBJECTS)
         self._rulings: Recent[tuple[object, ...], tuple[Verdict, Ruling]] = Recent(_MAX_RULINGS)
+        self._fitting: Recent[Hashable, bool] = Recent(_MAX_FORMS)
 
     # -- what is where --
 
@@ -157,16 +163,39 @@ class RuleSet:
         acting = where.acting[action]
         who, entities = self._who(question, about, place)
         context = _context(question, where, acting.needs, who)
-        name = document.uid("Action", action)
-        verdict = _ask(who, name, context, entities, acting, where)
+        name, form = document.uid("Action", action), _form(question, where, acting.needs)
+        verdict = self._ask(who, name, context, entities, where, form)
         if verdict.effect is Effect.DENY and _may_wait(verdict, question, acting.needs):
             approved = _context(question._replace(approved=True), where, acting.needs, who)
-            second = _ask(who, name, approved, entities, acting, where)
+            second = self._ask(who, name, approved, entities, where, form)
             if second.effect is Effect.ALLOW:
                 verdict = Verdict(Effect.HOLD, second.rules, ())
         decision = self._speaker.say(verdict, question)
         text = who.document(name, context)
         return verdict, Ruling(decision, text, where.service, action, self.sha256, ENGINE, observed=False)
+
+    def _ask(
+        self,
+        who: Subject,
+        action: document.Uid,
+        context: bytes,
+        entities: cedarpy.Entities,
+        where: Slice,
+        form: Hashable,
+    ) -> Verdict:
+        """Cedar's verdict. A context is held against the schema if none of its form has been found to fit."""
+        request = {
+            "principal": who.principal,
+            "action": action,
+            "resource": who.resource,
+            "context": context.decode("utf-8"),
+        }
+        schema = None if form is not None and self._fitting.get(form) else where.schema
+        policies = where.acting[action["id"]].policies
+        verdict = judge(cedarpy.is_authorized(request, policies, entities, schema))
+        if schema is not None and form is not None and verdict.effect is not Effect.ERROR:
+            self._fitting.keep(form, True)  # noqa: FBT003 - a set that forgets
+        return verdict
 
     def _who(
         self, question: Question, about: tuple[object, ...], place: Place
@@ -197,21 +226,14 @@ def _context(question: Question, where: Slice, told: Needs, who: Subject) -> byt
     return document.context(question, told, who.task, facts=facts, budgets=budgets)
 
 
-def _ask(
-    who: Subject,
-    action: document.Uid,
-    context: bytes,
-    entities: cedarpy.Entities,
-    acting: Acting,
-    where: Slice,
-) -> Verdict:
-    request = {
-        "principal": who.principal,
-        "action": action,
-        "resource": who.resource,
-        "context": context.decode("utf-8"),
-    }
-    return judge(cedarpy.is_authorized(request, acting.policies, entities, where.schema))
+def _form(question: Question, where: Slice, told: Needs) -> Hashable:
+    """What of a question decides whether its context fits the schema; None if that cannot be told.
+
+    The rest of the context is written by ``document`` from values that have types.
+    """
+    facts = shape(question.act.facts) if told.facts else ()
+    budgets = shape(question.budgets) if where.service is not None and where.service.budgets else ()
+    return None if facts is None or budgets is None else (question.act.operation.id, facts, budgets)
 
 
 def _may_wait(verdict: Verdict, question: Question, told: Needs) -> bool:

@@ -21,9 +21,10 @@ from proxy.policy.reads import needs
 from proxy.policy.recent import Recent
 from proxy.policy.schema import service_schema
 from proxy.policy.scope import Homes, Scope, names_of, operations_of, scope
-from proxy.policy.statement import Policy
+from proxy.policy.statement import Policy, Reference
 
 _MAX_HOSTS = 256
+_ANY = {"op": "All"}
 
 
 class Acting(NamedTuple):
@@ -58,9 +59,25 @@ def policies_text(policies: Iterable[Policy]) -> bytes:
     return canonical({"staticPolicies": by_id, "templates": {}, "templateLinks": []})
 
 
-def _policy_set(policies: Iterable[Policy]) -> cedarpy.PolicySet:
-    """The same, as Cedar's handle. Other threads run meanwhile."""
-    return cedarpy.PolicySet.from_json_str(policies_text(policies).decode("utf-8"), release_gil=True)
+def _policy_set(policies: Iterable[Policy], service: Service | None) -> cedarpy.PolicySet:
+    """Policies for one action of ``service``, as Cedar's handle. Other threads run meanwhile.
+
+    What of a scope is true of every such call is left out, and so are annotations: they cost time.
+    """
+    by_id = {policy.id: _within(policy, service) for policy in policies}
+    text = canonical({"staticPolicies": by_id, "templates": {}, "templateLinks": []})
+    return cedarpy.PolicySet.from_json_str(text.decode("utf-8"), release_gil=True)
+
+
+def _within(policy: Policy, service: Service | None) -> dict[str, object]:
+    """The policy as it is evaluated for an action that its scope speaks of, at ``service``."""
+    reach = scope(policy)
+    found = {name: part for name, part in policy.json.items() if name != "annotations"}
+    if reach.actions is not None:
+        found["action"] = _ANY
+    if service is not None and reach.resource == Reference("Service", service.name):
+        found["resource"] = _ANY
+    return found
 
 
 class _Sorted:
@@ -110,7 +127,7 @@ class _Sorted:
             if names not in made:
                 wanted = needs(chosen)
                 told = replace(wanted, facts=read) if wanted.facts else wanted
-                made[names] = Acting(_policy_set(chosen), told)
+                made[names] = Acting(_policy_set(chosen, service), told)
             found[operation.id] = made[names]
         return found
 
