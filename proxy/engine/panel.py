@@ -13,6 +13,7 @@ from proxy.errors import Code, Refusal
 from proxy.http.canonical import Target
 from proxy.identity.budget import Spending
 from proxy.identity.principal import Link, Principal
+from proxy.policy import elsewhere
 from proxy.policy.catalogue import Service
 from proxy.policy.content import Act
 from proxy.policy.decision import Allow, Deny, Hold, Pdp, Question, RequestFacts, Ruling
@@ -73,7 +74,10 @@ class Panel:
                 question = Question(
                     link.agent, link.task, link.right, method, target, request, act, budgets, approved
                 )
-                ruling = pdp.decide(question) if remote is None else await remote.decide(question)
+                if remote is None:
+                    ruling = pdp.decide(question)
+                else:
+                    ruling = elsewhere.within(await remote.decide(question), question, service)
                 found.append((link, ruling))
         if len(found) == 1 and isinstance(found[0][1].decision, Allow):
             return _allowed(principal, found[0][1], found[0][1].decision)

@@ -125,6 +125,32 @@ def test_a_rule_that_refuses_is_told_before_the_grant():
     assert judge(ByAgent(service=api()), chained(services=())).refusal.code is Code.POLICY_DENY
 
 
+class Permissive:
+    """A decision point elsewhere that allows everything. Implements ``ports.RemotePdp``."""
+
+    async def decide(self, question) -> Ruling:
+        return Ruling(YES, b"{}", None, "read", "0" * 64, "opa", observed=False, answer=b"true")
+
+
+@pytest.mark.parametrize(
+    ("environments", "keys", "rule"),
+    [
+        (("development",), (), None),
+        (("production",), (), "gatepass.environment"),
+        (("development",), ("_method",), "gatepass.method_override"),
+    ],
+)
+def test_what_gatepass_itself_forbids_is_forbidden_whoever_decides(environments, keys, rule):
+    service = replace(api(), environments=environments)
+    facts = FACTS._replace(query_keys=keys)
+    asked = Panel(Spending(), Windows(), Permissive()).judge(
+        ByAgent(service=service), service, chained(1), "GET", TARGET, facts, (Act(by_method("GET")),)
+    )
+    verdict = asyncio.run(asked)
+    assert (verdict.refusal and verdict.refusal.rule) == rule
+    assert verdict.ruling.answer == b"true"
+
+
 def test_a_budget_is_taken_from_the_whole_chain_or_from_none_and_given_back():
     spending = Spending()
     panel, principal = Panel(spending, Windows()), chained(budgets=Budgets(requests=1, octets=10))
