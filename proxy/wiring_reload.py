@@ -30,6 +30,7 @@ from proxy.policy.cedar import RuleSet
 from proxy.problems import Problem
 from proxy.store import bundles
 from proxy.store.rule_files import Look, look, read_rules
+from proxy.wiring_retired import Retired
 from proxy.wiring_rules import AGENTS, Files, Rulebook, Rules, Source, load, read, shown
 
 _SWITCH_S = 0.000_1
@@ -92,6 +93,7 @@ class Reloader:
         self._asked = self._answered = 0
         self._woken = asyncio.Event()
         self._told: dict[str, set[str]] = {"enforce": set(), "shadow": set()}
+        self._retired = Retired()
         self._following: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -117,6 +119,7 @@ class Reloader:
             self._woken.clear()
             try:
                 await self._once()
+                await self._retired.let_go()
             except Exception as error:  # noqa: BLE001 - the next look may fare better, and the old rules stay
                 self._complain("enforce", Refused(repr(error), [Problem("rules", None, repr(error))]))
 
@@ -209,6 +212,9 @@ class Reloader:
         before = self._book.current
         self._book.swap(found)
         self._note("rules.load", load_event(found, before, mode))
+        for old, new in ((before.ruleset, found.ruleset), (before.shadow, found.shadow)):
+            if old is not None and old is not new:
+                self._retired.watch(old)
 
     def _complain(self, mode: str, refused: Refused) -> None:
         if refused.content in self._told[mode]:

@@ -14,8 +14,9 @@ Decided: a hold is computed. What is denied without an error is asked again as i
 some policy reads that; only what is allowed then waits for a person.
 """
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from importlib.metadata import version
+from itertools import chain
 from typing import NamedTuple
 
 import cedarpy
@@ -94,6 +95,15 @@ class RuleSet:
         self._subjects: Recent[tuple[object, ...], tuple[Subject, cedarpy.Entities]] = Recent(_MAX_SUBJECTS)
         self._rulings: Recent[tuple[object, ...], tuple[Verdict, Ruling]] = Recent(_MAX_RULINGS)
         self._fitting: Recent[Hashable, bool] = Recent(_MAX_FORMS)
+
+    def remains(self) -> Iterator[object]:
+        """What there is to be freed, piece by piece, once this rule set is gone; does not keep it alive.
+
+        Each step takes a piece out of it: do not begin before.
+        """
+        pieces: list[object] = [*self.policies, *self.catalogue.services, *self._slices]
+        taken = (pieces.pop() for _ in range(len(pieces)))
+        return chain(self._subjects.drain(), self._rulings.drain(), taken)
 
     # -- what is where --
 

@@ -1,6 +1,7 @@
 """A bounded memory: what was kept first goes first. For what can always be worked out again."""
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -22,3 +23,8 @@ class Recent(Generic[K, V]):
         if len(self._entries) >= self._size and key not in self._entries:
             self._entries.popitem(last=False)
         self._entries[key] = value
+
+    def drain(self) -> Iterator[tuple[K, V]]:
+        """Forget everything, entry by entry."""
+        while self._entries:
+            yield self._entries.popitem()

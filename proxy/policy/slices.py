@@ -8,7 +8,7 @@ no question about it: Cedar takes most of its time to read the context.
 Slices of services are made at load; those of other hosts that rules name when they are first asked for.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -171,6 +171,11 @@ class Slices:
             found = self._of_host(self._sorted.host(host))
             self._named.keep(host, found)
         return found
+
+    def __iter__(self) -> Iterator[Slice]:
+        """Those that were made at load."""
+        yield from self._services.values()
+        yield self._elsewhere
 
     def needs(self) -> dict[str, Needs]:
         """What is told of a call to decide on it, by the names of actions."""
