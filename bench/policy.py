@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from bench import policy_bodies, policy_decisions, policy_reload, report, targets
+from bench import policy_bodies, policy_decisions, policy_reload, policy_turns, report, targets
 from bench.machine import Failed
 from bench.policy_decisions import Pace
 from bench.relay import laid_out
@@ -33,15 +33,16 @@ ROWS = {
     "post_read_ms": "the same, a rule reads them, ms",
     "reload_stall_ms": "slowest call while 1,000 policies are loaded again, more than without, ms",
     "reload_slowest_ms": "the slowest call meanwhile, ms",
+    "reload_turn_ms": "the longest the event loop waits for its turn meanwhile, ms of processor",
     "reload_s": "from the change on disk to the new rules in force, s",
     "rules_1k_start_s": "spawn to first accepted connection, 1,000 policies minus one, s",
     "rules_1k_mb": "resident memory, idle, 1,000 policies minus one, MB",
 }
 NOTES = """\
-gatepass on core {proxy}; client and API on core {rest}. Rows in us are of one thread, in this process.
-Decisions: {decisions} a round, each of another call, ten at each service in turn, of which six read, two
-write, one is held and one is forbidden. Reload: a call each {pace:g} ms, on one connection. The median
-of {rounds} rounds counts.
+gatepass on core {proxy}; client and API on core {rest}. Rows in us are of one thread, in this process; of
+{batches} rounds the quietest counts. Decisions: {decisions} a round, each of another call, twenty at each
+service in turn; of ten six read, two write, one is held and one is forbidden. Reload: a call each
+{pace:g} ms, on one connection; of {rounds} rounds the median counts.
 """
 
 
@@ -55,7 +56,7 @@ class Plan:
     settle_seconds: float
 
 
-FULL = Plan(Pace(10_000, 200, 7), 2.0, 5, 1.0)
+FULL = Plan(Pace(4_000, 400, 12), 2.0, 5, 1.0)
 QUICK = Plan(Pace(500, 20, 3), 0.3, 1, 0.2)
 
 
@@ -94,12 +95,14 @@ def _parts(bed: Bed, plan: Plan) -> Iterable[Part]:
     yield "decisions and classifications", partial(policy_decisions.measure, bed, plan.pace)
     yield "bodies through the relay", partial(policy_bodies.measure, bed, plan.seconds, plan.rounds)
     yield "start and reload", partial(policy_reload.measure, bed, plan.rounds, plan.settle_seconds)
+    yield "turns of the event loop", partial(policy_turns.measure, bed, plan.rounds)
 
 
 def _notes(bed: Bed, plan: Plan) -> str:
     return NOTES.format(
         proxy=",".join(map(str, sorted(bed.cores.proxy))),
         rest=",".join(map(str, sorted(bed.cores.rest))),
+        batches=plan.pace.rounds,
         decisions=f"{plan.pace.decisions:,}",
         pace=policy_reload.PACE_S * 1000,
         rounds=plan.rounds,

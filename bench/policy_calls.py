@@ -66,7 +66,7 @@ def facts(asked: Asked) -> RequestFacts:
 def usual(numbers: Iterator[int]) -> Iterator[Asked]:
     """No two alike, as of an agent at work: of ten six read, two write, one is held and one is forbidden."""
     for number in numbers:
-        base = f"https://{host(number % SERVICES)}"
+        base = f"https://{_at(number * 10)}"
         repo = f"{base}/repos/acme/team-{number}"
         yield Asked("GET", repo)
         yield Asked("GET", f"{repo}/issues")
@@ -127,8 +127,8 @@ def chat(number: int) -> Asked:
 
 
 def _at(number: int) -> str:
-    """Ten calls at each service in turn."""
-    return host(number // 10 % SERVICES)
+    """Twenty calls at each service in turn."""
+    return host(number // 20 % SERVICES)
 
 
 def filled(document: object, holder: dict[str, object], member: str) -> bytes:

@@ -100,9 +100,7 @@ class _Watch:
         self._known = self._sets()
         self._began = time.perf_counter()
         if change:
-            path = directory / CHANGED
-            path.with_suffix(".new").write_bytes(policy_rules.everywhere(change))
-            path.with_suffix(".new").replace(path)
+            policy_rules.replace(directory / CHANGED, change)
 
     def _sets(self) -> int:
         return sum(1 for _ in self._kept.iterdir())

@@ -6,6 +6,7 @@ person's approval. The others are about hosts in no service, and four about ever
 """
 
 import json
+from pathlib import Path
 
 from proxy.identity.principal import Agent
 
@@ -121,6 +122,13 @@ def files(*, salt: str = "", budgets: bool = False) -> dict[str, bytes]:
 def everywhere(salt: str) -> bytes:
     """The file of the policies about everything."""
     return f"// {salt}\n{EVERYWHERE}".encode()
+
+
+def replace(path: Path, salt: str) -> None:
+    """Put another such file in its place, at once."""
+    new = path.with_suffix(".new")
+    new.write_bytes(everywhere(salt))
+    new.replace(path)
 
 
 def _service(name: str, at: str, *, budgets: bool) -> bytes:

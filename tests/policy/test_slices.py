@@ -3,6 +3,7 @@
 import gc
 import random
 import weakref
+from dataclasses import replace
 from functools import lru_cache
 from itertools import product
 
@@ -13,7 +14,9 @@ from hypothesis import strategies as st
 
 from proxy.policy.cedar import RuleSet, load_rules
 from proxy.policy.decision import Allow, Deny, Hold
+from proxy.policy.document import canonical
 from proxy.policy.needs import Needs
+from proxy.policy.slices import policies_text
 from tests.policy.worlds import AGENTS, FILES, PAY, again, ask, rules, task
 
 PRINCIPALS = ["principal", 'principal == Agent::"coder"', 'principal in Tier::"low"', "principal is Agent"]
@@ -227,3 +230,13 @@ def test_a_rule_set_that_nobody_has_any_more_is_gone_at_once():
         assert [one() for one in left] == [None, None]
     finally:
         gc.enable()
+
+
+ONE = next(policy for policy in rules().policies if policy.id == "tickets.read")
+
+
+@given(st.lists(st.text(min_size=1, max_size=4), unique=True, max_size=5))
+def test_policies_are_written_as_canonical_json(names):
+    policies = [replace(ONE, notes=replace(ONE.notes, id=name)) for name in names]
+    whole = {"staticPolicies": dict.fromkeys(names, ONE.json), "templates": {}, "templateLinks": []}
+    assert policies_text(policies) == canonical(whole)
