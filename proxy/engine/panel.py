@@ -13,6 +13,7 @@ from proxy.errors import Code, Refusal
 from proxy.http.canonical import Target
 from proxy.identity.budget import Spending
 from proxy.identity.principal import Link, Principal
+from proxy.identity.rights import not_granted
 from proxy.policy import elsewhere
 from proxy.policy.catalogue import Service
 from proxy.policy.content import Act
@@ -195,10 +196,4 @@ def _not_for(link: Link, refusal: Refusal) -> Refusal:
 
 
 def _granted(principal: Principal, ruling: Ruling) -> Refusal | None:
-    services = principal.right.services
-    name = None if ruling.service is None else ruling.service.name
-    if services is None or name in services:
-        return None
-    given = ", ".join(sorted(services)) or "none"
-    what = f"the service {name}" if name else "a host that is no catalogued service"
-    return Refusal(Code.SERVICE_NOT_GRANTED, f"this task was not given {what}; it was given: {given}")
+    return not_granted(principal.right, None if ruling.service is None else ruling.service.name)

@@ -5,6 +5,7 @@ nothing in common: their meet is ``NOWHERE``, without scopes and services, and s
 with. So a chain across environments is empty even where nobody looked.
 """
 
+from proxy.errors import Code, Refusal
 from proxy.identity.principal import Agent, Budgets, Right, Task
 
 NOWHERE = ""  # no environment has this name
@@ -35,6 +36,15 @@ def meet(one: Right, other: Right) -> Right:
 def within(narrow: Right, wide: Right) -> bool:
     """Whether ``narrow`` allows nothing that ``wide`` does not."""
     return meet(narrow, wide) == narrow
+
+
+def not_granted(right: Right, service: str | None) -> Refusal | None:
+    """Why a service (None: a host that is none) may not be used, whatever rules say; or None."""
+    if right.services is None or service in right.services:
+        return None
+    given = ", ".join(sorted(right.services)) or "none"
+    what = f"the service {service}" if service else "a host that is no catalogued service"
+    return Refusal(Code.SERVICE_NOT_GRANTED, f"this task was not given {what}; it was given: {given}")
 
 
 def limits(agent: Agent, task: Task) -> Budgets:

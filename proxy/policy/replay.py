@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 from proxy.errors import Refusal
 from proxy.identity.known import KnownAgents
+from proxy.identity.rights import not_granted
 from proxy.policy.builtin import PREFIX
 from proxy.policy.decision import Pdp
 from proxy.policy.rebuilt import Past, Rebuilt, rebuild
 from proxy.policy.rebuilt_act import Lacking
 from proxy.policy.recorded import OF_RULES, RecordedCall
-from proxy.policy.trial import Outcome, decide, not_granted
+from proxy.policy.trial import Outcome, decide
 
 _WAITING = frozenset({"approval_required", "approval_denied", "approvals_full"})
 _UNMET = "obligation_unmet"
@@ -114,7 +115,8 @@ def _decided(pdp: Pdp, rebuilt: Rebuilt) -> Outcome:
     denial = next((one for one in every if one.effect == "deny"), None)
     if denial is not None:
         return denial
-    missing = not_granted(rebuilt.right, rebuilt.trials[-1].service)
+    service = rebuilt.trials[-1].service
+    missing = not_granted(rebuilt.right, None if service is None else service.name)
     if missing is not None:
         return Outcome("deny", (), missing, ())
     held = next((one for one in every if one.effect == "hold"), None)

@@ -16,6 +16,7 @@ from proxy.http.canonical import Target, parse_target
 from proxy.http.guard import Guarded, guard_request
 from proxy.http.message import Headers, NoBody, RequestHead, first, values
 from proxy.identity.principal import Agent, Right, Task
+from proxy.identity.rights import not_granted
 from proxy.policy.catalogue import Service
 from proxy.policy.classify import classify
 from proxy.policy.content import Act, Call, NeedBody
@@ -143,7 +144,8 @@ def decide(pdp: Pdp, trial: Trial) -> Outcome:
     denial = next((decision for decision in refusals if isinstance(decision, Deny)), None)
     if denial is not None:
         return Outcome("deny", denial.rules, denial.refusal, rulings)
-    missing = not_granted(trial.questions[0].right, trial.service)
+    service = trial.service
+    missing = not_granted(trial.questions[0].right, None if service is None else service.name)
     if missing is not None:
         return Outcome("deny", (), missing, rulings)
     rules = tuple(dict.fromkeys(rule for ruling in rulings for rule in ruling.decision.rules))
@@ -152,16 +154,6 @@ def decide(pdp: Pdp, trial: Trial) -> Outcome:
         waiting = tuple(dict.fromkeys(rule for decision in holds for rule in decision.rules))
         return Outcome("hold", waiting, holds[0].refusal, rulings)
     return Outcome("allow", rules, None, rulings)
-
-
-def not_granted(right: Right, service: Service | None) -> Refusal | None:
-    """Why the task may not use the service, whatever the rules say; or None."""
-    name = None if service is None else service.name
-    if right.services is None or name in right.services:
-        return None
-    given = ", ".join(sorted(right.services)) or "none"
-    what = f"the service {name}" if name else "a host that is no catalogued service"
-    return Refusal(Code.SERVICE_NOT_GRANTED, f"this task was not given {what}; it was given: {given}")
 
 
 def _whole(sent: Sent) -> Headers:
