@@ -168,6 +168,7 @@ class Connection:
     async def _request(self, head: RequestHead) -> bool:
         terms = self._terms
         self._intake = intake = Intake(self._reading, terms.patience.downstream_idle, terms.room)
+        intake.interim = head.version != "1.0"
         admitted = await terms.enforcer.admit(self._caller, head, intake)
         if isinstance(admitted, Refused):
             keep = reply.can_continue(head, whole=intake.content is not None)

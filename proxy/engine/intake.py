@@ -33,16 +33,18 @@ class Intake:
     """The agent's side of one call, as far as deciding needs it. ``idle``: seconds the agent may pause.
 
     ``content`` is the whole content once it has been read, else None; ``trailers`` came behind it. ``agent``
-    is whose it is, once that is known. Set ``stopping`` when the sidecar stops: then nothing waits for a
-    person any more. Call ``release`` when the call is over.
+    is whose it is, once that is known; ``interim`` is false for HTTP/1.0, which knows no 1xx. Set
+    ``stopping`` when the sidecar stops: then nothing waits for a person any more. Call ``release`` when the
+    call is over.
     """
 
-    __slots__ = ("_held", "_idle", "_reading", "_room", "agent", "content", "stopping", "trailers")
+    __slots__ = ("_held", "_idle", "_reading", "_room", "agent", "content", "interim", "stopping", "trailers")
 
     def __init__(self, reading: Reading, idle: float, room: Room) -> None:
         self.content: bytes | None = None
         self.trailers: Headers = ()
         self.agent = ""
+        self.interim = True
         self.stopping = False
         self._reading = reading
         self._idle = idle
@@ -64,7 +66,8 @@ class Intake:
 
     def processing(self) -> None:
         """Tell a client that asked for it that the call is still being decided (RFC 2518, 10.1)."""
-        self._reading.wire.write(_PROCESSING)
+        if self.interim:
+            self._reading.wire.write(_PROCESSING)
 
     async def read(self, guarded: Guarded, limit: int) -> bytes | Refusal:
         """The whole content, if it has at most ``limit`` octets; it is read once."""
